@@ -1,0 +1,67 @@
+# Everything runs from .venv, which `make setup` builds; nothing needs activating.
+SHELL := /bin/bash
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# The study that `make report` runs: make report STUDY=benchmarks/mine.yaml
+STUDY ?= benchmarks/digits.yaml
+NAME = $(basename $(notdir $(STUDY)))
+# More words for Snakemake: make report SNAKEMAKE_ARGS="--profile profiles/slurm"
+SNAKEMAKE_ARGS ?= --cores all
+# More words for pytest: make test PYTEST_ARGS="-k planning"
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev report test lint format bench schemas lock clean distclean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## build .venv with all that a report needs (about 3 minutes once, a second after)
+	@bash scripts/setup.sh
+
+setup-dev: ## the same, and what the tests need from the system
+	@bash scripts/setup.sh --dev
+
+report: setup ## train, analyse and write the report of STUDY (default benchmarks/digits.yaml)
+	@test -f "$(STUDY)" || { echo "make report: there is no study $(STUDY); at hand: $(wildcard benchmarks/*.yaml)" >&2; exit 2; }
+	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --config study="$(STUDY)"
+	@printf '%s\n' "reports/$(NAME)/index.html" "reports/$(NAME)/report.pdf"
+
+test: setup-dev ## run every test, on two cores
+	@$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+
+lint: setup-dev ## check style, types, the pipeline and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports --no-logo
+
+format: setup-dev ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/snakefmt Snakefile workflow
+
+bench: setup ## measure how fast training is on this machine
+	@$(BIN)/trainatlas bench
+
+schemas: setup ## write the JSON Schemas in workflow/schemas anew
+	@$(BIN)/trainatlas schema
+
+# Keeps the versions of the present lock where pyproject.toml lets it; UPGRADE=--upgrade takes the newest ones.
+lock: setup ## resolve requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newest versions)
+	@$(BIN)/python -m pip install -qq uv
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --extra dev \
+		--constraints requirements-torch.lock --no-emit-package torch \
+		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+		--annotation-style line --output-file requirements.lock --quiet $(UPGRADE)
+
+clean: ## remove caches; results, reports and .venv stay
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find src tests workflow -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## remove all that was made here: results, reports and .venv too
+	@rm -rf .venv .snakemake results
+	@find reports -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} + 2>/dev/null || true

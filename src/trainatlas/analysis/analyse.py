@@ -1,0 +1,126 @@
+"""The analysis of a study: from its gathered tables to the tables that the report shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from trainatlas.analysis.columns import ANALYSIS_TABLES
+from trainatlas.analysis.effects import (
+    interaction_means,
+    paired_differences,
+    random_shares,
+    variance_shares,
+)
+from trainatlas.analysis.summaries import (
+    cell_summaries,
+    coverage,
+    level_summaries,
+    rate_sensitivity,
+)
+from trainatlas.analysis.tables import (
+    CURVE_COLUMNS,
+    LAYER_COLUMNS,
+    SELECTED_COLUMNS,
+    read_table,
+    trial_columns,
+    write_table,
+)
+from trainatlas.analysis.training import (
+    convergence,
+    curve_summaries,
+    unit_summaries,
+)
+from trainatlas.study.config import Study
+from trainatlas.study.trial import FACTORS
+from trainatlas.train.records import Column
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A study's gathered tables, checked."""
+
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    layers: pd.DataFrame
+    selected: pd.DataFrame
+
+
+def read_gathered(study: Study, results: Path) -> Gathered:
+    """Read what `trainatlas aggregate` wrote; raises UserError naming file and column."""
+    made_by = "trainatlas aggregate"
+    return Gathered(
+        read_table(results / "trials.csv", trial_columns(study), made_by),
+        read_table(results / "curves.csv", CURVE_COLUMNS, made_by),
+        read_table(results / "layers.csv", LAYER_COLUMNS, made_by),
+        read_table(results / "selected.csv", SELECTED_COLUMNS, "trainatlas select"),
+    )
+
+
+def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
+    """Return every table of `ANALYSIS_TABLES`.
+
+    A trial that failed has no accuracy; it is counted in the coverage and as wrong throughout.
+    """
+    trials = gathered.trials.assign(test_accuracy=gathered.trials["test_accuracy"].fillna(0.0))
+    levels = study.factors
+    final = trials[trials["stage"] == "final"]
+    cells = cell_summaries(final, gathered.selected)
+    draws = trials[trials["stage"] == "random"]
+    return {
+        "effects": variance_shares(final),
+        "random_effects": random_shares(draws, _positions(study, draws)),
+        "differences": paired_differences(final, levels),
+        "interactions": interaction_means(final, levels),
+        "levels": level_summaries(final, cells, levels),
+        "cells": cells,
+        "rates": rate_sensitivity(trials[trials["stage"] == "tuning"], gathered.selected),
+        "convergence": convergence(final, study.targets, levels),
+        "curves": curve_summaries(final, gathered.curves, _best_trials(final, cells, levels), levels),
+        "units": unit_summaries(final, gathered.layers),
+        "coverage": coverage(trials, levels),
+    }
+
+
+def write_analysis(tables: dict[str, pd.DataFrame], results: Path) -> None:
+    """Write the analysis tables under `results/analysis`."""
+    for name, columns in ANALYSIS_TABLES.items():
+        write_table(_typed(tables[name], columns), results / "analysis" / f"{name}.csv", columns)
+
+
+def read_analysis(results: Path) -> dict[str, pd.DataFrame]:
+    """Read what `write_analysis` wrote; raises UserError naming file and column."""
+    return {
+        name: read_table(results / "analysis" / f"{name}.csv", columns, "trainatlas analyse")
+        for name, columns in ANALYSIS_TABLES.items()
+    }
+
+
+def _typed(table: pd.DataFrame, columns: tuple[Column, ...]) -> pd.DataFrame:
+    """Return `table` with the dictionary's types, which an empty table would not have by itself."""
+    kinds = {"text": "str", "whole": "int64", "number": "float64"}
+    return table.astype({column.name: kinds[column.kind] for column in columns})
+
+
+def _positions(study: Study, draws: pd.DataFrame) -> pd.Series:
+    ranges = draws["optimizer"].map(study.rate_range)
+    low = ranges.map(lambda range_: range_.low).astype(float)
+    high = ranges.map(lambda range_: range_.high).astype(float)
+    return np.log(draws["learning_rate"] / low) / np.log(high / low)
+
+
+def _best_trials(
+    final: pd.DataFrame, cells: pd.DataFrame, levels: dict[str, tuple[str, ...]]
+) -> dict[tuple[str, str], set[str]]:
+    """Return for each level the trials of its cell with the best validation accuracy."""
+    by_cell = final.groupby(list(FACTORS), observed=True)["trial_id"].agg(set)
+    best: dict[tuple[str, str], set[str]] = {}
+    for factor, texts in levels.items():
+        for text in texts:
+            own = cells[cells[factor] == text]
+            if len(own):
+                best[factor, text] = by_cell[tuple(own.iloc[0][list(FACTORS)])]
+    return best

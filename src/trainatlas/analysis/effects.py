@@ -1,0 +1,159 @@
+"""Which factors matter, by how much, and which levels differ: from the grid's final runs."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pandas as pd
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
+
+from trainatlas.analysis.columns import DIFFERENCE_COLUMNS, EFFECT_COLUMNS, INTERACTION_COLUMNS
+from trainatlas.analysis.intervals import CONFIDENCE, over_seeds
+from trainatlas.study.trial import FACTORS
+
+REMAINDER = "remainder"
+MINIMUM_DRAWS = 100
+"""Fewer random draws than this say too little to divide their variance."""
+
+
+def variance_shares(trials: pd.DataFrame, value: str = "test_accuracy") -> pd.DataFrame:
+    """Divide the variance of `value` over the grid among factors and pairs of factors.
+
+    For each seed an analysis of variance with all main effects and two-way interactions (type II sums
+    of squares, so an unbalanced grid is no obstacle); a term's share is its sum of squares over the
+    total of all terms and the remainder.
+
+    Parameters
+    ----------
+    trials
+        Final runs: the columns of FACTORS, `seed` and `value`.
+
+    Returns:
+    -------
+    pandas.DataFrame
+        Columns as in EFFECT_COLUMNS, largest share first within each order.
+    """
+    varied = [factor for factor in FACTORS if trials[factor].nunique() > 1]
+    if not varied or trials.empty:
+        return pd.DataFrame(columns=[column.name for column in EFFECT_COLUMNS])
+    formula = f"Q('{value}') ~ ({' + '.join(f'C({factor})' for factor in varied)})**2"
+    shares = {seed: _shares(rows, formula) for seed, rows in trials.groupby("seed")}
+    table = pd.DataFrame(shares).fillna(0.0)
+    rows = []
+    for term, values in table.iterrows():
+        interval = over_seeds(values.to_numpy())
+        order = 0 if term == REMAINDER else str(term).count(" x ") + 1
+        rows.append((term, order, interval.mean, max(interval.low, 0.0), min(interval.high, 1.0)))
+    result = pd.DataFrame(rows, columns=[column.name for column in EFFECT_COLUMNS])
+    rank = result["order"].map({1: 0, 2: 1, 0: 2})
+    return result.assign(rank=rank).sort_values(["rank", "share"], ascending=[True, False]).drop(columns="rank")
+
+
+def random_shares(draws: pd.DataFrame, positions: pd.Series, resamples: int = 200, seed: int = 0) -> pd.DataFrame:
+    """Divide the variance of test accuracy over the random sample among factors and learning rate.
+
+    Main effects only, type II; the learning rate enters as fifths of its optimizer's range on the log
+    scale. Draws are independent of each other, so intervals are percentiles over bootstrap samples
+    of draws (Efron 1979).
+
+    Parameters
+    ----------
+    draws
+        The random sample's trials.
+    positions
+        Where each draw's rate lies in its optimizer's log range, 0 to 1, aligned with `draws`.
+
+    Returns:
+    -------
+    pandas.DataFrame
+        Columns as in EFFECT_COLUMNS.
+    """
+    columns = [column.name for column in EFFECT_COLUMNS]
+    varied = [factor for factor in FACTORS if draws[factor].nunique() > 1]
+    if len(draws) < MINIMUM_DRAWS or not varied:
+        return pd.DataFrame(columns=columns)
+    fifth = np.minimum((positions * 5).astype(int), 4)
+    data = draws[[*varied, "test_accuracy"]].assign(learning_rate=fifth)
+    formula = f"test_accuracy ~ {' + '.join(f'C({term})' for term in [*varied, 'learning_rate'])}"
+    estimate = _shares(data, formula)
+    generator = np.random.default_rng(seed)
+    samples = [data.iloc[generator.integers(len(data), size=len(data))] for _ in range(resamples)]
+    spread = pd.DataFrame([_shares(sample, formula) for sample in samples]).fillna(0.0)
+    low, high = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
+    table = pd.DataFrame(
+        {
+            "term": estimate.index,
+            "order": [0 if term == REMAINDER else 1 for term in estimate.index],
+            "share": estimate.to_numpy(),
+            "low": spread.quantile(low)[estimate.index].to_numpy(),
+            "high": spread.quantile(high)[estimate.index].to_numpy(),
+        }
+    )
+    return table.sort_values(["order", "share"], ascending=False, ignore_index=True)[columns]
+
+
+def _shares(rows: pd.DataFrame, formula: str) -> pd.Series:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a saturated or rank-deficient model still has its sums of squares
+        table = sm.stats.anova_lm(smf.ols(formula, rows).fit(), typ=2)
+    squares = table["sum_sq"].rename(_term).clip(lower=0.0)
+    total = squares.sum()
+    return squares / total if total > 0 else squares * 0.0
+
+
+def _term(name: str) -> str:
+    if name == "Residual":
+        return REMAINDER
+    return " x ".join(part.removeprefix("C(").removesuffix(")") for part in name.split(":"))
+
+
+def paired_differences(
+    trials: pd.DataFrame, levels: dict[str, tuple[str, ...]], value: str = "test_accuracy"
+) -> pd.DataFrame:
+    """Compare each level with its factor's first, everything else equal.
+
+    A pair is two final runs of one seed that agree in every other factor, each at its own tuned rate.
+    A seed's estimate is the mean over its pairs; see `trainatlas.analysis.intervals`.
+
+    Parameters
+    ----------
+    levels
+        The study's levels by factor, the reference first.
+
+    Returns:
+    -------
+    pandas.DataFrame
+        Columns as in DIFFERENCE_COLUMNS.
+    """
+    rows = []
+    for factor, (reference, *others) in levels.items():
+        rest = [other for other in FACTORS if other != factor]
+        wide = trials.pivot_table(index=["seed", *rest], columns=factor, values=value, aggfunc="mean", observed=True)
+        for level in others:
+            if level not in wide or reference not in wide:
+                continue
+            pairs = (wide[level] - wide[reference]).dropna()
+            if pairs.empty:
+                continue
+            interval = over_seeds(pairs.groupby(level="seed").mean().to_numpy())
+            better = float((pairs > 0).mean() + (pairs == 0).mean() / 2)
+            rows.append((factor, level, reference, *interval, better, len(pairs)))
+    return pd.DataFrame(rows, columns=[column.name for column in DIFFERENCE_COLUMNS])
+
+
+def interaction_means(
+    trials: pd.DataFrame, levels: dict[str, tuple[str, ...]], value: str = "test_accuracy"
+) -> pd.DataFrame:
+    """Return the mean of `value` for each pair of levels of each two factors, with intervals."""
+    rows = []
+    for a, b in itertools.combinations(levels, 2):
+        by_seed = trials.groupby([a, b, "seed"], observed=True)[value].agg(["mean", "size"])
+        for level_a, level_b in itertools.product(levels[a], levels[b]):
+            if (level_a, level_b) not in by_seed.index.droplevel("seed"):
+                continue
+            cell = by_seed.loc[(level_a, level_b)]
+            rows.append((a, level_a, b, level_b, *over_seeds(cell["mean"].to_numpy()), int(cell["size"].sum())))
+    return pd.DataFrame(rows, columns=[column.name for column in INTERACTION_COLUMNS])

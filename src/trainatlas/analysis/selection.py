@@ -1,0 +1,98 @@
+"""The choice of each arm's learning rate, on validation data alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from trainatlas.analysis.tables import SELECTED_COLUMNS, TRIAL_COLUMNS, read_packs, write_table
+from trainatlas.study.config import Study
+from trainatlas.study.errors import UserError
+from trainatlas.study.planning import Stage, read_plan
+from trainatlas.study.trial import FACTORS
+
+
+def planned_trials(results: Path, stages: tuple[Stage, ...]) -> pd.DataFrame:
+    """Return the plans of `stages`: trial_id, sample, stage and pack, by trial_id."""
+    rows = [row for stage in stages for row in read_plan(results, stage)]
+    return pd.DataFrame(rows, columns=["trial_id", "sample", "stage", "pack"]).drop_duplicates("trial_id")
+
+
+def with_places(trials: pd.DataFrame, plan: pd.DataFrame, results: Path) -> pd.DataFrame:
+    """Return planned trials only, with the plan's sample and stage, by trial_id.
+
+    Raises UserError when a planned trial has no row: trials in must equal trials out.
+    """
+    joined = plan.drop(columns="pack").merge(trials.drop_duplicates("trial_id"), on="trial_id", how="left")
+    lost = joined.loc[joined["status"].isna(), "trial_id"]
+    if len(lost):
+        raise UserError(
+            f"{results}: {len(lost)} planned trials have no results, such as {lost.iloc[0]}; train their packs"
+        )
+    return joined.sort_values("trial_id", ignore_index=True)
+
+
+def choose_rates(trials: pd.DataFrame) -> pd.DataFrame:
+    """Choose the learning rate of every cell.
+
+    The best mean final validation accuracy over the tuning seeds wins; ties go to the smaller mean
+    validation loss, then to the smaller rate. A diverged run counts with the accuracy it ended at.
+
+    Parameters
+    ----------
+    trials
+        Tuning trials with the columns of `TRIAL_COLUMNS` and their `sample`.
+
+    Returns:
+    -------
+    pandas.DataFrame
+        One row per sample and cell, columns as in `SELECTED_COLUMNS`.
+    """
+    keys = ["sample", *FACTORS]
+    table = trials.assign(
+        accuracy=trials["final_validation_accuracy"].fillna(0.0),
+        loss=trials["final_validation_loss"].fillna(float("inf")),
+        diverged=(trials["status"] != "ok").astype("int64"),
+    )
+    rates = table.groupby([*keys, "learning_rate"], as_index=False).agg(
+        validation_accuracy=("accuracy", "mean"), loss=("loss", "mean"), diverged=("diverged", "max")
+    )
+    rates["validation_accuracy"] = rates["validation_accuracy"].round(9)  # a mean's last digits break no tie
+    ranked = rates.sort_values(
+        [*keys, "validation_accuracy", "loss", "learning_rate"],
+        ascending=[True] * len(keys) + [False, True, True],
+    )
+    chosen = ranked.drop_duplicates(keys).drop(columns=["loss", "diverged"])
+    ranges = rates.groupby(keys, as_index=False).agg(
+        low=("learning_rate", "min"), high=("learning_rate", "max"), diverged_rates=("diverged", "sum")
+    )
+    result = chosen.merge(ranges, on=keys)
+    ends = result["learning_rate"].eq(result["low"]) | result["learning_rate"].eq(result["high"])
+    result["at_edge"] = (ends & result["low"].lt(result["high"])).astype("int64")
+    return result[[column.name for column in SELECTED_COLUMNS]]
+
+
+def select(study: Study, results: Path) -> list[tuple[str, dict[str, str], float]]:
+    """Choose the rates of a study's grid samples, write selected.csv, and return them.
+
+    Returns:
+    -------
+    list
+        (sample, levels by factor, rate) for every cell, as `trainatlas.study.sampling.final_stage` takes it.
+    """
+    plan = planned_trials(results, ("first",))
+    tuning = plan[plan["stage"] == "tuning"]
+    if tuning.empty:
+        chosen = pd.DataFrame({column.name: [] for column in SELECTED_COLUMNS}).astype(
+            {
+                column.name: {"text": "str", "whole": "int64", "number": "float64"}[column.kind]
+                for column in SELECTED_COLUMNS
+            }
+        )
+    else:
+        trials = read_packs(results, sorted(set(tuning["pack"])), "trials", TRIAL_COLUMNS)
+        chosen = choose_rates(with_places(trials, tuning, results))
+    write_table(chosen, results / "selected.csv", SELECTED_COLUMNS)
+    rows = chosen.to_dict("records")
+    return [(row["sample"], {factor: row[factor] for factor in FACTORS}, row["learning_rate"]) for row in rows]

@@ -1,0 +1,1 @@
+"""Data sets, splits and preprocessing: numpy in, numpy out."""

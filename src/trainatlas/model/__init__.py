@@ -1,0 +1,1 @@
+"""Activations, initialisation, normalisation and architectures, as ordinary torch modules."""

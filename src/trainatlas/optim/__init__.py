@@ -1,0 +1,1 @@
+"""Optimizers as elementwise updates over the stacked parameters of many trials."""

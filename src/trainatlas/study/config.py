@@ -1,0 +1,370 @@
+"""The study: what one YAML file may say, checked before anything is planned.
+
+`load_study` is the only reader of study files. It returns a frozen, fully resolved `Study`, or
+raises one `UserError` that names the file, the key, the bad value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from trainatlas.study.errors import UserError
+from trainatlas.study.levels import LevelTable, parse_level, split_level
+from trainatlas.study.splits import part_sizes
+from trainatlas.study.trial import FACTORS
+
+Catalogue = Mapping[str, LevelTable]
+"""The table of every factor, and of "data" and "network", by name."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RateRange(_Strict):
+    """Learning rates that an optimizer's arms are tuned over, both ends included."""
+
+    low: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RateRange:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}; allowed: low <= high")
+        return self
+
+    def grid(self, points: int) -> tuple[float, ...]:
+        """Return `points` rates, evenly spaced on a log scale, to six significant digits."""
+        if points == 1:
+            return (_six_digits(math.sqrt(self.low * self.high)),)
+        return tuple(self.at(index / (points - 1)) for index in range(points))
+
+    def at(self, share: float) -> float:
+        """Return the rate at `share` (0 to 1) of the way from low to high on a log scale."""
+        return _six_digits(self.low * (self.high / self.low) ** share)
+
+
+def _six_digits(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+class Target(_Strict):
+    """A mark that a trial reaches or not: validation accuracy at least, or training error at most."""
+
+    metric: Literal["validation_accuracy", "train_error"]
+    value: Share
+
+    @property
+    def column(self) -> str:
+        """Name of the column that holds the steps needed to reach the target."""
+        return f"steps_to_{self.metric}_{self.value:g}"
+
+    @property
+    def text(self) -> str:
+        """The target in words."""
+        if self.metric == "train_error":
+            return f"training error at most {self.value:.0%}"
+        return f"validation accuracy at least {self.value:.0%}"
+
+
+class GridSample(_Strict):
+    """Every combination of the factors' levels; the rate of each tuned, then run on fresh seeds."""
+
+    name: str
+    strategy: Literal["grid"]
+    rates: Annotated[int, Field(ge=1, le=100)]
+    tuning_seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _fresh_seeds(self) -> GridSample:
+        shared = sorted(set(self.tuning_seeds) & set(self.seeds))
+        if shared:
+            raise ValueError(f"seeds {shared} also stand in tuning_seeds; allowed: seeds not used for tuning")
+        return self
+
+
+class RandomSample(_Strict):
+    """Independent draws: a level of every factor uniformly, a learning rate log-uniformly."""
+
+    name: str
+    strategy: Literal["random"]
+    draws: Annotated[int, Field(ge=1, le=1_000_000)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    draw_seed: Seed = 0
+
+
+Sample = Annotated[GridSample | RandomSample, Field(discriminator="strategy")]
+
+
+class Exclusion(_Strict):
+    """A combination of levels that is not run, and why."""
+
+    when: dict[str, tuple[str, ...]]
+    reason: Annotated[str, Field(min_length=1)]
+
+    def matches(self, cell: Mapping[str, str]) -> bool:
+        """Return whether every factor named in the rule stands at one of the rule's levels."""
+        return all(cell[factor] in levels for factor, levels in self.when.items())
+
+
+class Study(_Strict):
+    """A validated study. Levels are canonical; `name` is the file's name without its extension."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+    title: Annotated[str, Field(min_length=1)]
+    question: Annotated[str, Field(min_length=1)]
+    data: str
+    network: str
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1)]
+    validation_share: Share = 0.2
+    test_share: Share = 0.2
+    factors: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
+    learning_rate: dict[str, RateRange]
+    samples: Annotated[tuple[Sample, ...], Field(min_length=1)]
+    targets: tuple[Target, ...] = ()
+    exclude: tuple[Exclusion, ...] = ()
+    probes: Literal["light", "standard"] = "standard"
+    pack_trials: Annotated[int, Field(ge=1, le=100_000)] = 512
+
+    catalogue_factors: ClassVar[tuple[str, ...]] = FACTORS
+
+    @field_validator("data", "network", mode="after")
+    @classmethod
+    def _known(cls, text: str, info: ValidationInfo) -> str:
+        return _canonical(text, _tables(info)[str(info.field_name)])
+
+    @field_validator("factors", mode="before")
+    @classmethod
+    def _levels(cls, given: Any, info: ValidationInfo) -> Any:
+        if not isinstance(given, dict):
+            raise ValueError(f"is {given!r}; allowed: a mapping of factors to lists of levels")
+        for factor in given:
+            if factor not in FACTORS:
+                raise ValueError(f"unknown factor '{factor}'{_guess(factor, FACTORS)}; allowed: {', '.join(FACTORS)}")
+        resolved = {}
+        for factor in FACTORS:
+            if factor not in given:
+                raise ValueError(f"factor '{factor}' is missing; allowed: a list of levels for each of {FACTORS}")
+            levels = given[factor]
+            if not isinstance(levels, list) or not levels:
+                raise ValueError(f"{factor} is {levels!r}; allowed: a list of at least one level")
+            resolved[factor] = _canonical_levels(factor, levels, _tables(info))
+        return resolved
+
+    @field_validator("exclude", mode="after")
+    @classmethod
+    def _known_exclusions(cls, rules: tuple[Exclusion, ...], info: ValidationInfo) -> tuple[Exclusion, ...]:
+        resolved = []
+        for rule in rules:
+            for factor in rule.when:
+                if factor not in FACTORS:
+                    raise ValueError(f"unknown factor '{factor}'; allowed: {', '.join(FACTORS)}")
+            when = {
+                factor: _canonical_levels(factor, list(levels), _tables(info)) for factor, levels in rule.when.items()
+            }
+            resolved.append(Exclusion(when=when, reason=rule.reason))
+        return tuple(resolved)
+
+    @field_validator("samples", mode="after")
+    @classmethod
+    def _one_name_each(cls, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        names = [sample.name for sample in samples]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two samples are named '{name}'; allowed: a name of its own for each")
+        return samples
+
+    @model_validator(mode="after")
+    def _consistent(self, info: ValidationInfo) -> Study:
+        for optimizer in self.factors["optimizer"]:
+            self.rate_range(optimizer)
+        known = {"default"} | {split_level(level)[0] for level in _tables(info)["optimizer"]}
+        for key in self.learning_rate:
+            if split_level(key)[0] not in known:
+                raise ValueError(f"learning_rate: unknown optimizer '{key}'; allowed: {', '.join(sorted(known))}")
+        examples = _tables(info)["data"][split_level(self.data)[0]].examples  # type: ignore[attr-defined]
+        sizes = part_sizes(examples, self.validation_share, self.test_share)
+        if min(sizes) < 1:
+            raise ValueError(
+                f"validation_share {self.validation_share:g} and test_share {self.test_share:g} leave parts of "
+                f"{sizes.train}, {sizes.validation} and {sizes.test} examples; allowed: at least one example in each"
+            )
+        if self.batch_size > sizes.train:
+            raise ValueError(
+                f"batch_size is {self.batch_size}; allowed: 1 to {sizes.train}, the size of the training part"
+            )
+        for sample in self.samples:
+            if isinstance(sample, GridSample) and not any(self.cells()):
+                raise ValueError(f"samples: '{sample.name}' is empty, every cell is excluded; allowed: at least one")
+        return self
+
+    def rate_range(self, optimizer: str) -> RateRange:
+        """Return the range for an optimizer's level: its own entry, its name's, or `default`."""
+        for key in (optimizer, split_level(optimizer)[0], "default"):
+            if key in self.learning_rate:
+                return self.learning_rate[key]
+        raise ValueError(f"learning_rate: no range for '{optimizer}'; allowed: an entry '{optimizer}' or 'default'")
+
+    def exclusion(self, cell: Mapping[str, str]) -> Exclusion | None:
+        """Return the first rule that excludes `cell`, or None."""
+        return next((rule for rule in self.exclude if rule.matches(cell)), None)
+
+    def all_cells(self) -> Iterator[dict[str, str]]:
+        """Yield every combination of levels, excluded ones too, first factor slowest."""
+        for levels in itertools.product(*(self.factors[factor] for factor in FACTORS)):
+            yield dict(zip(FACTORS, levels, strict=True))
+
+    def cells(self) -> Iterator[dict[str, str]]:
+        """Yield the combinations that are run."""
+        return (cell for cell in self.all_cells() if self.exclusion(cell) is None)
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that change when anything the study says changes."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _tables(info: ValidationInfo) -> Catalogue:
+    tables: Catalogue = info.context["catalogue"]  # type: ignore[index]
+    return tables
+
+
+def _canonical(text: Any, table: LevelTable) -> str:
+    if text is None:
+        text = "none"  # YAML reads a bare `null` or `~` so; `none` is the level's name
+    if not isinstance(text, str):
+        raise ValueError(f"{table.factor}: {text!r} is no level; allowed: {', '.join(table)}")
+    try:
+        return parse_level(text, table)
+    except UserError as error:
+        guess = _guess(text, table)
+        raise ValueError(f"{error}{guess}") from None
+
+
+def _canonical_levels(factor: str, levels: list[Any], catalogue: Catalogue) -> tuple[str, ...]:
+    canonical = tuple(_canonical(level, catalogue[factor]) for level in levels)
+    for level in canonical:
+        if canonical.count(level) > 1:
+            raise ValueError(f"{factor}: level '{level}' is listed twice; allowed: each level once")
+    return canonical
+
+
+def _guess(text: str, allowed: Any) -> str:
+    near = difflib.get_close_matches(text, list(allowed), n=1)
+    return f" (did you mean '{near[0]}'?)" if near and near[0] != text else ""
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice instead of keeping the last one in silence."""
+
+
+def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if key in seen:
+            raise UserError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice; allowed: once")
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_UniqueKeyLoader.add_implicit_resolver(  # YAML 1.2's floats: PyYAML takes 1e-4 for a text
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def load_study(path: Path, catalogue: Catalogue) -> Study:
+    """Read and check the study file at `path` against the tables of `catalogue`.
+
+    Raises:
+    ------
+    UserError
+        One line naming the file, the key, the bad value and what is allowed: when the file is
+        missing, is no YAML, or says anything that is unknown, missing or out of range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such study file; allowed: a YAML file such as benchmarks/digits.yaml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a text file: {error}") from None
+    try:
+        given = yaml.load(text, Loader=_UniqueKeyLoader)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be parsed"
+        raise UserError(f"{path}: not YAML{where}: {problem}") from None
+    if not isinstance(given, dict):
+        kind = "empty" if given is None else f"a {type(given).__name__}"
+        raise UserError(f"{path}: is {kind}; allowed: a mapping with the keys {', '.join(_keys(Study))}")
+    if "name" in given:
+        raise UserError(f"{path}: unknown key 'name'; a study is named by its file, here '{path.stem}'")
+    try:
+        return Study.model_validate(given | {"name": path.stem}, context={"catalogue": catalogue})
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first_problem(error)}") from None
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [name for name in model.model_fields if name != "name" or model is not Study]
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "grid": GridSample,
+    "random": RandomSample,
+    "targets": Target,
+    "learning_rate": RateRange,
+    "exclude": Exclusion,
+}
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    location = [str(part) for part in problem["loc"]]
+    kind, message, value = problem["type"], problem["msg"], problem["input"]
+    if kind == "extra_forbidden":
+        model = next((_MODELS[part] for part in reversed(location[:-1]) if part in _MODELS), Study)
+        allowed = _keys(model)
+        guess = _guess(location[-1], allowed)
+        return f"unknown key '{'.'.join(location)}'{guess}; allowed: {', '.join(allowed)}"
+    key = ".".join(location)
+    if kind == "missing":
+        return f"key '{key}' is missing"
+    if kind == "value_error":
+        text = message.removeprefix("Value error, ")
+        return f"{key}: {text}" if key and not text.startswith(key) else text
+    if key == "name":
+        return f"the file's name is '{value}'; allowed: lower-case letters, digits, '-' and '_'"
+    shown = json.dumps(value, default=str, ensure_ascii=False)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    return f"{key} is {shown}; allowed: {message.removeprefix('Input should be ').removeprefix('Input should ')}"

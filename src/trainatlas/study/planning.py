@@ -1,0 +1,257 @@
+"""From trials to packs on disk.
+
+A pack is what one job trains. Its file holds whole trials, so a job needs nothing else, and
+its name is a digest of its trials' ids. Packs once written are never re-formed: a study that
+grows gets new packs for its new trials, and whatever was trained before stays valid.
+
+Layout under `results/<study>/`:
+
+    plan.csv, plan.json              first stage: tuning runs and random draws
+    selected.csv                     the rate chosen for each cell (see analysis.selection)
+    plan-final.csv, plan-final.json  final stage
+    packs/<pack>.json                the trials of one pack
+    raw/<pack>/                      what training it yielded
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trainatlas.study.config import GridSample, RandomSample, Study
+from trainatlas.study.errors import UserError
+from trainatlas.study.sampling import Planned, first_stage
+from trainatlas.study.storage import read_json, write_csv, write_json
+from trainatlas.study.trial import TRAINING_VERSION, Trial
+
+Stage = Literal["first", "final"]
+Probes = Literal["light", "standard"]
+Structure = Callable[[Trial], Hashable]
+
+STACK_LIMIT = 128
+"""Trials trained side by side at most; beyond it throughput no longer grows (docs/performance.md)."""
+
+PLAN_COLUMNS = ("trial_id", "sample", "stage", "pack")
+_PACK_FORMAT = 1
+_STEM: dict[Stage, str] = {"first": "plan", "final": "plan-final"}
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Trials that one job trains, and how much is measured while it does.
+
+    Attributes:
+    ----------
+    probes
+        "standard": layers are probed before training and after every epoch; "light": before
+        training and at the end only.
+    """
+
+    pack_id: str
+    probes: Probes
+    trials: tuple[Trial, ...]
+
+
+def plan_path(results: Path, stage: Stage) -> Path:
+    """Return where the plan of `stage` is listed, trial by trial."""
+    return results / f"{_STEM[stage]}.csv"
+
+
+def summary_path(results: Path, stage: Stage) -> Path:
+    """Return where the plan's packs and counts are listed."""
+    return results / f"{_STEM[stage]}.json"
+
+
+def pack_path(results: Path, pack_id: str) -> Path:
+    """Return the file that holds a pack's trials."""
+    return results / "packs" / f"{pack_id}.json"
+
+
+def write_first_plan(study: Study, results: Path, structure: Structure) -> dict[str, Any]:
+    """Plan the first stage of `study` into `results`; return the summary that was written."""
+    excluded: Counter[str] = Counter()
+    for cell in study.all_cells():
+        rule = study.exclusion(cell)
+        if rule is not None:
+            excluded[rule.reason] += 1
+    cells = sum(1 for _ in study.cells())
+    final = sum(cells * len(sample.seeds) for sample in study.samples if isinstance(sample, GridSample))
+    extra = {
+        "study": study.model_dump(mode="json"),
+        "study_digest": study.digest(),
+        "cells": cells,
+        "excluded_cells": [{"reason": reason, "cells": number} for reason, number in excluded.items()],
+        "draws": sum(sample.draws for sample in study.samples if isinstance(sample, RandomSample)),
+        "final_trials": final,
+    }
+    return write_plan(study, results, "first", first_stage(study), structure, extra)
+
+
+def write_plan(
+    study: Study,
+    results: Path,
+    stage: Stage,
+    planned: Sequence[Planned],
+    structure: Structure,
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Give every planned trial a pack, write new packs, then the plan's table and summary.
+
+    Trials that stand in an earlier pack of `results` keep it. The summary is written last: where
+    it exists, every pack it names exists.
+    """
+    ids = {item.trial: item.trial.trial_id for item in planned}
+    _refuse_twins(ids)
+    homes = existing_homes(results)
+    for probes, stages in (("light", {"tuning"}), (study.probes, {"final", "random"})):
+        new = [item.trial for item in planned if item.stage in stages and ids[item.trial] not in homes]
+        for trials in form_packs(new, structure, study.pack_trials):
+            members = [ids[trial] for trial in trials]
+            pack_id = _digest(probes, members)
+            _write_pack(results, Pack(pack_id, probes, tuple(trials)))
+            homes.update(dict.fromkeys(members, pack_id))
+    rows = [(ids[item.trial], item.sample, item.stage, homes[ids[item.trial]]) for item in planned]
+    rows.sort()
+    summary = {
+        "stage": stage,
+        "training_version": TRAINING_VERSION,
+        "trials": len(rows),
+        "trials_by_stage": dict(Counter(row[2] for row in rows)),
+        "packs": sorted({row[3] for row in rows}),
+        **(extra or {}),
+    }
+    write_csv(plan_path(results, stage), PLAN_COLUMNS, rows)
+    write_json(summary_path(results, stage), summary)
+    return summary
+
+
+def _refuse_twins(ids: dict[Trial, str]) -> None:
+    twins = [trial_id for trial_id, number in Counter(ids.values()).items() if number > 1]
+    if twins:
+        raise AssertionError(f"two trials share the id {twins[0]}: lengthen Trial.trial_id")
+
+
+def form_stacks(trials: Iterable[Trial], structure: Structure, limit: int = STACK_LIMIT) -> list[list[Trial]]:
+    """Group `trials` by structure and cut each group into even stacks of at most `limit`.
+
+    Deterministic, and blind to the order in which trials come. Within a stack trials of one
+    optimizer stand together.
+    """
+    groups: defaultdict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        groups[repr(structure(trial))].append(trial)
+    stacks: list[list[Trial]] = []
+    for key in sorted(groups):
+        members = sorted(groups[key], key=_order_in_stack)
+        parts = math.ceil(len(members) / limit)
+        cuts = [round(len(members) * part / parts) for part in range(parts + 1)]
+        stacks += [members[low:high] for low, high in zip(cuts, cuts[1:], strict=False)]
+    return stacks
+
+
+def form_packs(trials: Iterable[Trial], structure: Structure, pack_trials: int) -> list[list[Trial]]:
+    """Divide `trials` into packs of about equal cost, each of about `pack_trials`.
+
+    Whole stacks are dealt, dearest first, each to the pack that has least so far.
+    """
+    stacks = form_stacks(trials, structure, min(STACK_LIMIT, pack_trials))
+    packs: list[list[Trial]] = [[] for _ in range(math.ceil(sum(map(len, stacks)) / pack_trials))]
+    costs = [0.0] * len(packs)
+    for stack in sorted(stacks, key=_cost, reverse=True):
+        lightest = costs.index(min(costs))
+        packs[lightest] += stack
+        costs[lightest] += _cost(stack)
+    return [pack for pack in packs if pack]
+
+
+def _order_in_stack(trial: Trial) -> tuple[Any, ...]:
+    return (
+        trial.optimizer,
+        trial.preprocessing,
+        trial.init,
+        trial.learning_rate,
+        trial.seed,
+        trial.canonical_json(),
+    )
+
+
+def _cost(stack: Sequence[Trial]) -> float:
+    return float(sum(trial.epochs for trial in stack))
+
+
+def _digest(probes: str, trial_ids: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join([probes, *sorted(trial_ids)]).encode()).hexdigest()[:12]
+
+
+def _write_pack(results: Path, pack: Pack) -> None:
+    path = pack_path(results, pack.pack_id)
+    if path.exists():  # same name, same trials: leave its file time alone, or Snakemake trains it again
+        return
+    content = {
+        "format": _PACK_FORMAT,
+        "training_version": TRAINING_VERSION,
+        "pack": pack.pack_id,
+        "probes": pack.probes,
+        "trials": {trial.trial_id: trial.as_dict() for trial in pack.trials},
+    }
+    write_json(path, content)
+
+
+def read_pack(path: Path) -> Pack:
+    """Read a pack's file and check that its trials are the ones it was named for.
+
+    Raises UserError naming the file when it is missing, broken, altered, or was planned for another
+    version of the training code.
+    """
+    content = read_json(path, "trainatlas plan")
+    try:
+        version = content["training_version"]
+        if version != TRAINING_VERSION:
+            raise UserError(
+                f"{path}: training_version is {version}; allowed: {TRAINING_VERSION}; `trainatlas plan` writes new packs"
+            )
+        pack = Pack(
+            content["pack"],
+            content["probes"],
+            tuple(Trial(**fields) for fields in content["trials"].values()),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: is no pack file ({error}); delete it and run `trainatlas plan`") from None
+    if _digest(pack.probes, (trial.trial_id for trial in pack.trials)) != pack.pack_id:
+        raise UserError(f"{path}: its trials were altered; delete it and run `trainatlas plan`")
+    return pack
+
+
+def existing_homes(results: Path) -> dict[str, str]:
+    """Return the pack of every trial that earlier plans in `results` placed, by trial id."""
+    homes: dict[str, str] = {}
+    for path in sorted((results / "packs").glob("*.json")):
+        content = read_json(path, "trainatlas plan")
+        try:
+            if content["training_version"] == TRAINING_VERSION:
+                homes |= dict.fromkeys(content["trials"], content["pack"])
+        except (KeyError, TypeError):
+            raise UserError(f"{path}: is no pack file; delete it and run `trainatlas plan`") from None
+    return homes
+
+
+def read_plan(results: Path, stage: Stage) -> list[dict[str, str]]:
+    """Return the rows of a stage's plan.
+
+    Raises UserError naming the file where it is missing or has other columns.
+    """
+    path = plan_path(results, stage)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != PLAN_COLUMNS:
+                raise UserError(f"{path}: columns are {reader.fieldnames}; allowed: {', '.join(PLAN_COLUMNS)}")
+            return list(reader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `trainatlas plan` makes it") from None

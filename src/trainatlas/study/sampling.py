@@ -1,0 +1,95 @@
+"""From a study to its trials: the grid, the random sample, and the grid's final runs.
+
+Every draw of the random sample is keyed by its number, its factor and the level's own text, so
+more draws leave the earlier ones alone, reordering levels changes nothing, and a new level
+takes over just the draws that fall to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from trainatlas.study.config import GridSample, RandomSample, Study
+from trainatlas.study.streams import stream_key
+from trainatlas.study.trial import FACTORS, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A trial and its place in the study.
+
+    Attributes:
+    ----------
+    stage
+        "tuning" (a rate is tried on a tuning seed), "final" (the chosen rate on a fresh seed) or
+        "random" (a draw of the random sample).
+    """
+
+    trial: Trial
+    sample: str
+    stage: str
+
+
+def first_stage(study: Study) -> list[Planned]:
+    """Return the trials that need no earlier result: tuning runs and random draws, each once."""
+    planned: dict[Trial, Planned] = {}
+    for sample in study.samples:
+        trials = _tuning(study, sample) if isinstance(sample, GridSample) else _draws(study, sample)
+        stage = "tuning" if isinstance(sample, GridSample) else "random"
+        for trial in trials:
+            planned.setdefault(trial, Planned(trial, sample.name, stage))
+    return list(planned.values())
+
+
+def final_stage(study: Study, rates: Iterable[tuple[str, Mapping[str, str], float]]) -> list[Planned]:
+    """Return the final runs of the grid samples.
+
+    Parameters
+    ----------
+    rates
+        For each sample's cell the chosen learning rate: (sample name, levels by factor, rate).
+    """
+    seeds = {sample.name: sample.seeds for sample in study.samples if isinstance(sample, GridSample)}
+    planned: dict[Trial, Planned] = {}
+    for name, cell, rate in rates:
+        for seed in seeds[name]:
+            trial = _trial(study, cell, rate, seed)
+            planned.setdefault(trial, Planned(trial, name, "final"))
+    return list(planned.values())
+
+
+def _tuning(study: Study, sample: GridSample) -> Iterator[Trial]:
+    for cell in study.cells():
+        for rate in study.rate_range(cell["optimizer"]).grid(sample.rates):
+            for seed in sample.tuning_seeds:
+                yield _trial(study, cell, rate, seed)
+
+
+def _draws(study: Study, sample: RandomSample) -> Iterator[Trial]:
+    for number in range(sample.draws):
+        cell = {factor: _drawn_level(study, sample, number, factor) for factor in FACTORS}
+        if study.exclusion(cell) is not None:
+            continue
+        share = stream_key(sample.draw_seed, f"{sample.name}/{number}/learning_rate") / 2**63
+        rate = study.rate_range(cell["optimizer"]).at(share)
+        yield _trial(study, cell, rate, sample.seeds[number % len(sample.seeds)])
+
+
+def _drawn_level(study: Study, sample: RandomSample, number: int, factor: str) -> str:
+    stream = f"{sample.name}/{number}/{factor}"
+    return max(study.factors[factor], key=lambda level: stream_key(sample.draw_seed, f"{stream}/{level}"))
+
+
+def _trial(study: Study, cell: Mapping[str, str], rate: float, seed: int) -> Trial:
+    return Trial(
+        data=study.data,
+        network=study.network,
+        learning_rate=rate,
+        batch_size=study.batch_size,
+        epochs=study.epochs,
+        seed=seed,
+        validation_share=study.validation_share,
+        test_share=study.test_share,
+        **cell,
+    )

@@ -1,0 +1,84 @@
+"""A trial: one training run, fully resolved, and the identity that follows from what it is.
+
+`trial_id` is a digest of the configuration alone. It does not know the study's name, the order
+of the YAML, a row number or a time, so growing or reordering a study leaves every existing
+trial, and its results, where they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+TRAINING_VERSION = 1
+"""Raised by hand whenever the numbers that training yields change; part of every trial's identity."""
+
+FACTORS = ("activation", "init", "normalisation", "optimizer", "preprocessing")
+"""The factors a study crosses, in the order in which tables and reports show them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training run: a level of every factor, its hyper-parameters, a seed.
+
+    Levels are canonical texts (see `trainatlas.study.levels`). A field that is added later must
+    have a default that means "as before": fields at their default stay out of the identity,
+    so old trials keep theirs.
+
+    Attributes:
+    ----------
+    learning_rate
+        Step size, > 0.
+    batch_size
+        Examples a step, 1 to the size of the training part.
+    epochs
+        Passes over the training part, >= 1.
+    seed
+        Fixes split, data order, initial draws and every noise stream, >= 0.
+    validation_share, test_share
+        Shares of all examples, in (0, 1).
+    """
+
+    data: str
+    network: str
+    activation: str
+    init: str
+    normalisation: str
+    optimizer: str
+    preprocessing: str
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    seed: int
+    validation_share: float = 0.2
+    test_share: float = 0.2
+
+    def canonical_json(self) -> str:
+        """Return the configuration as JSON: keys sorted, defaults left out, no spaces."""
+        return json.dumps(_without_defaults(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def trial_id(self) -> str:
+        """Return 16 hexadecimal digits of SHA-256 over the configuration and TRAINING_VERSION."""
+        text = f"{TRAINING_VERSION}\n{self.canonical_json()}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def cell(self) -> tuple[str, ...]:
+        """Return the level of every factor, in the order of `FACTORS`."""
+        return tuple(getattr(self, factor) for factor in FACTORS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every field by name, defaults included."""
+        return asdict(self)
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Trial)}
+_NAMES = tuple(_DEFAULTS)
+
+
+def _without_defaults(trial: Trial) -> dict[str, Any]:
+    values = ((name, getattr(trial, name)) for name in _NAMES)
+    return {name: value for name, value in values if value != _DEFAULTS[name]}

@@ -1,0 +1,1 @@
+"""Training: the stacked trainer, its plain reference loop, probes, and the job that trains a pack."""

@@ -1,0 +1,166 @@
+"""The job that trains one pack and writes its tables."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from trainatlas.catalogue import structure
+from trainatlas.study.errors import UserError
+from trainatlas.study.planning import Pack, Probes, form_stacks
+from trainatlas.study.storage import write_csv
+from trainatlas.study.trial import TRAINING_VERSION, Trial
+from trainatlas.train.examples import ExampleStore
+from trainatlas.train.records import (
+    CURVE_COLUMNS,
+    LAYER_COLUMNS,
+    PACK_COLUMNS,
+    TRIAL_COLUMNS,
+    names,
+    number,
+)
+from trainatlas.train.stacked import TrialResult, train_stack
+
+Say = Callable[[str], None]
+
+
+def prepare_process() -> torch.device:
+    """Set this process up for training and return the device to train on.
+
+    One thread: the pipeline runs a job per core, and two busy threads make small matrices up to ten
+    times slower. Denormals count as zero, or networks that saturate would slow their neighbours. On
+    Linux freed memory is kept: giving it back to the system between operations costs a stack about
+    a tenth of its speed (docs/performance.md).
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, 1 << 30)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train_pack(pack: Pack, out: Path, device: torch.device, started: float, say: Say) -> None:
+    """Train every trial of `pack` and write trials.csv, curves.csv, layers.csv and pack.csv into `out`.
+
+    Tables are written when all is trained, each whole or not at all. The same pack yields the same
+    bytes on one machine, pack.csv apart, which holds the times.
+
+    Parameters
+    ----------
+    started
+        `time.perf_counter()` of the process's start, for pack.csv.
+    say
+        Takes one line of progress at a time.
+    """
+    begun, clock = time.perf_counter(), _now()
+    store = ExampleStore(device)
+    stacks = form_stacks(pack.trials, structure)
+    results: list[TrialResult] = []
+    for position, stack in enumerate(stacks, 1):
+        results += train_or_halve(stack, store, device, pack.probes, say)
+        seconds = time.perf_counter() - begun
+        steps = sum(result.steps_run for result in results)
+        say(
+            f"pack {pack.pack_id}: stack {position} of {len(stacks)}, {len(results)} of {len(pack.trials)} trials, "
+            f"{steps / seconds:,.0f} trial-steps/s"
+        )
+    results.sort(key=lambda result: result.trial.trial_id)
+    write_csv(out / "curves.csv", names(CURVE_COLUMNS), _curve_rows(results))
+    write_csv(out / "layers.csv", names(LAYER_COLUMNS), _layer_rows(results))
+    write_csv(out / "trials.csv", names(TRIAL_COLUMNS), (_trial_row(result, device) for result in results))
+    seconds = time.perf_counter() - begun
+    steps = sum(result.steps_run for result in results)
+    write_csv(
+        out / "pack.csv",
+        names(PACK_COLUMNS),
+        [
+            (
+                pack.pack_id,
+                len(results),
+                steps,
+                f"{seconds:.2f}",
+                f"{begun - started:.2f}",
+                clock,
+                _now(),
+                f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _rss_units_per_mib():.0f}",
+                torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+                torch.__version__,
+            )
+        ],
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
+
+
+def _rss_units_per_mib() -> int:
+    return 2**20 if sys.platform == "darwin" else 2**10
+
+
+def train_or_halve(
+    trials: Sequence[Trial], store: ExampleStore, device: torch.device, probes: Probes, say: Say
+) -> list[TrialResult]:
+    """Train a stack; where that raises, train its halves, down to the trials that fail on their own.
+
+    A stack that is too large for memory thus shrinks until it fits, and one bad trial ends alone, with
+    status "failed" and its error, while its neighbours are trained.
+    """
+    try:
+        return train_stack(trials, store, device, probes)
+    except UserError:
+        raise
+    except Exception as error:
+        if len(trials) == 1:
+            say(f"trial {trials[0].trial_id} failed:\n{traceback.format_exc()}")
+            return [TrialResult(trials[0], status="failed", error=" ".join(f"{type(error).__name__}: {error}".split()))]
+        say(f"a stack of {len(trials)} trials failed ({type(error).__name__}: {error}); training its halves")
+    middle = len(trials) // 2
+    return [
+        *train_or_halve(trials[:middle], store, device, probes, say),
+        *train_or_halve(trials[middle:], store, device, probes, say),
+    ]
+
+
+def _trial_row(result: TrialResult, device: torch.device) -> list[object]:
+    cells: dict[str, object] = {
+        "trial_id": result.trial.trial_id,
+        "status": result.status,
+        "error": result.error,
+        "steps_run": result.steps_run,
+        "epochs_run": result.epochs_run,
+        "parameters": result.parameters,
+        "device": device.type,
+        "dtype": "float32",
+        "training_version": TRAINING_VERSION,
+        **result.trial.as_dict(),
+    }
+    return [cells[name] if name in cells else number(result.metrics.get(name)) for name in names(TRIAL_COLUMNS)]
+
+
+def _curve_rows(results: Iterable[TrialResult]) -> Iterable[tuple[object, ...]]:
+    for result in results:
+        trial_id, rate = result.trial.trial_id, result.trial.learning_rate
+        per_epoch = result.steps_per_epoch
+        for step, split, loss, accuracy in result.curve:
+            yield trial_id, step, number(step / per_epoch), split, number(loss), number(accuracy), rate
+
+
+def _layer_rows(results: Iterable[TrialResult]) -> Iterable[tuple[object, ...]]:
+    statistics = names(LAYER_COLUMNS)[4:]
+    for result in results:
+        for step, layer, depth, cells in result.layers:
+            values = (number(cells.get(name)) for name in statistics)
+            yield result.trial.trial_id, step, layer, depth, *values

@@ -1,0 +1,145 @@
+"""What training writes down: the columns of its tables, and the rows as they arise.
+
+`TRIAL_COLUMNS`, `CURVE_COLUMNS` and `LAYER_COLUMNS` are the data dictionary: the pandera schemas that later
+stages check with, and the page in docs, are made from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from trainatlas.study.trial import Trial
+
+Kind = Literal["text", "whole", "number"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, kind, meaning, and whether cells may be empty."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    optional: bool = False
+
+
+STATUSES = ("ok", "diverged", "stopped_early", "failed")
+SPLITS = ("train_batch", "train", "validation", "test")
+
+_TRIAL_MEANINGS = {
+    "data": "data set",
+    "network": "architecture",
+    "activation": "level of the factor",
+    "init": "level of the factor",
+    "normalisation": "level of the factor",
+    "optimizer": "level of the factor",
+    "preprocessing": "level of the factor",
+    "learning_rate": "step size",
+    "batch_size": "examples per step",
+    "epochs": "budget: passes over the training part",
+    "seed": "fixes split, data order, initial draws and noise",
+    "validation_share": "share of all examples",
+    "test_share": "share of all examples",
+}
+_KINDS: dict[str, Kind] = {"str": "text", "int": "whole", "float": "number"}
+
+TRIAL_COLUMNS = (
+    Column("trial_id", "text", "digest of the configuration and TRAINING_VERSION"),
+    *(Column(field.name, _KINDS[str(field.type)], _TRIAL_MEANINGS[field.name]) for field in fields(Trial)),
+    Column("status", "text", "ok, diverged (not finite), stopped_early or failed"),
+    Column("error", "text", "why a trial failed", optional=True),
+    Column("steps_run", "whole", "optimizer steps taken with a finite loss"),
+    Column("epochs_run", "whole", "epochs begun"),
+    Column(
+        "first_train_loss",
+        "number",
+        "cross-entropy (nats) of the first minibatch before any step",
+        optional=True,
+    ),
+    Column("final_train_loss", "number", "cross-entropy (nats) on the training part at the end", optional=True),
+    Column("best_validation_loss", "number", "smallest validation loss (nats) of any epoch", optional=True),
+    Column("final_validation_loss", "number", "validation loss (nats) at the end", optional=True),
+    Column("final_train_accuracy", "number", "share of the training part classified rightly", optional=True),
+    Column("best_validation_accuracy", "number", "largest validation accuracy of any epoch", optional=True),
+    Column("final_validation_accuracy", "number", "validation accuracy at the end", optional=True),
+    Column("test_accuracy", "number", "test accuracy at the end, looked at once", optional=True),
+    Column("test_loss", "number", "test loss (nats) at the end", optional=True),
+    Column("initial_dead_fraction", "number", "dead share of all hidden units before training", optional=True),
+    Column("final_dead_fraction", "number", "dead share of all hidden units at the end", optional=True),
+    Column("parameters", "whole", "trained parameters"),
+    Column("retained_variance", "number", "share of training variance that preprocessing kept", optional=True),
+    Column("device", "text", "cpu or cuda"),
+    Column("dtype", "text", "precision of parameters and examples"),
+    Column("training_version", "whole", "TRAINING_VERSION"),
+)
+
+CURVE_COLUMNS = (
+    Column("trial_id", "text", "see trials.csv"),
+    Column("step", "whole", "optimizer steps taken; for train_batch the step whose minibatch it is"),
+    Column("epoch", "number", "step over the number of steps in an epoch"),
+    Column("split", "text", "train_batch (one minibatch), train, validation or test (the whole part)"),
+    Column("loss", "number", "mean cross-entropy (nats)", optional=True),
+    Column("accuracy", "number", "share classified rightly", optional=True),
+    Column("learning_rate", "number", "step size in force"),
+)
+
+LAYER_COLUMNS = (
+    Column("trial_id", "text", "see trials.csv"),
+    Column("step", "whole", "optimizer steps taken; 0 is before training"),
+    Column("layer", "text", "path of the layer in the network"),
+    Column("depth", "whole", "1 for the first layer with weights"),
+    Column("dead_fraction", "number", "units whose slope is nil on every training example", optional=True),
+    Column(
+        "saturated_fraction",
+        "number",
+        "(unit, example) pairs with slope below 1 % of the largest",
+        optional=True,
+    ),
+    Column("activation_mean", "number", "mean output over units and training examples"),
+    Column("activation_std", "number", "standard deviation of the outputs over both"),
+    Column("gradient_norm", "number", "L2 norm of the weight's gradient at this step (step 0: the first)"),
+    Column(
+        "update_to_weight_ratio",
+        "number",
+        "L2 norm of the step's update over that of the weight",
+        optional=True,
+    ),
+)
+
+PACK_COLUMNS = (
+    Column("pack", "text", "digest of its trials"),
+    Column("trials", "whole", "trials trained"),
+    Column("trial_steps", "whole", "optimizer steps taken, summed over trials"),
+    Column("seconds", "number", "wall-clock time of the job without start-up"),
+    Column("start_seconds", "number", "wall-clock time to import and load"),
+    Column("started", "text", "when the job began to train, UTC"),
+    Column("ended", "text", "when it was done, UTC"),
+    Column("peak_memory_mib", "number", "largest resident memory of the job"),
+    Column("device", "text", "cpu, or the name of the GPU"),
+    Column("torch_version", "text", "version of torch"),
+)
+
+
+def names(columns: Iterable[Column]) -> tuple[str, ...]:
+    """Return the columns' names."""
+    return tuple(column.name for column in columns)
+
+
+def number(value: float | None) -> str:
+    """Return a float as tables hold it: seven significant digits, empty for None, `inf` for not finite."""
+    if value is None:
+        return ""
+    return f"{value:.7g}" if math.isfinite(value) else "inf"
+
+
+def kept_steps(total: int) -> list[int]:
+    """Return the steps whose minibatch loss is kept: 1 to 10, then each at least 10 % later, and the last."""
+    kept: list[int] = []
+    step = 1
+    while step < total:
+        kept.append(step)
+        step = max(step + 1, math.ceil(step * 1.1)) if step >= 10 else step + 1
+    return [*kept, total]

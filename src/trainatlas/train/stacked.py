@@ -1,0 +1,213 @@
+"""The stacked trainer: a stack run to the end of its budget, and what is recorded on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from trainatlas.study.planning import Probes
+from trainatlas.study.trial import Trial
+from trainatlas.train.examples import ExampleStore
+from trainatlas.train.records import SPLITS, kept_steps
+from trainatlas.train.stack import Evaluation, Movement, Stack
+
+LayerStatistics = dict[str, dict[str, Tensor]]
+
+
+@dataclass
+class TrialResult:
+    """What training one trial yielded.
+
+    Attributes:
+    ----------
+    steps_per_epoch
+        Optimizer steps of one epoch.
+    curve
+        (step, split, loss, accuracy) in the order of CURVE_COLUMNS's step and SPLITS.
+    layers
+        (step, layer, depth, statistics by column name).
+    metrics
+        Cells of trials.csv by column name; a loss may be not finite.
+    """
+
+    trial: Trial
+    status: str = "ok"
+    error: str = ""
+    steps_run: int = 0
+    epochs_run: int = 0
+    parameters: int = 0
+    steps_per_epoch: int = 1
+    curve: list[tuple[int, str, float | None, float | None]] = field(default_factory=list)
+    layers: list[tuple[int, str, int, dict[str, float]]] = field(default_factory=list)
+    metrics: dict[str, float | None] = field(default_factory=dict)
+
+
+def train_stack(
+    trials: Sequence[Trial],
+    store: ExampleStore,
+    device: torch.device,
+    probes: Probes = "standard",
+    dtype: torch.dtype = torch.float32,
+) -> list[TrialResult]:
+    """Train a stack to the end of its budget.
+
+    Parameters
+    ----------
+    trials
+        As for `Stack`.
+    probes
+        "standard" probes layers and the training part after every epoch, "light" only before
+        training and at the end.
+
+    Returns:
+    -------
+    list[TrialResult]
+        One per trial, in the order given. A trial whose loss stops being finite leaves the stack at
+        the end of that epoch with status "diverged"; its neighbours do not notice.
+    """
+    stack = Stack(trials, store, device, dtype)
+    recorder = _Recorder(stack)
+    recorder.untrained()
+    epochs, per_epoch = trials[0].epochs, stack.steps_per_epoch
+    kept = kept_steps(epochs * per_epoch)
+    for epoch in range(1, epochs + 1):
+        losses, first, last = stack.train_epoch(epoch)
+        step = epoch * per_epoch
+        recorder.minibatches(step - per_epoch, losses.cpu(), kept)
+        if epoch == 1:
+            recorder.movement(0, first)
+        recorder.end_of_epoch(step, last, probe=probes == "standard" or epoch == epochs)
+        if not recorder.retire(everyone=epoch == epochs):
+            break
+    return recorder.results
+
+
+class _Recorder:
+    """Turns what a stack measures into one result per trial.
+
+    `_live` holds, for each trial still in the stack, its place in `results`.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._live = list(range(len(stack.trials)))
+        self.results = [
+            TrialResult(
+                trial,
+                parameters=stack.parameter_count,
+                steps_per_epoch=stack.steps_per_epoch,
+                metrics={"retained_variance": retained},
+            )
+            for trial, retained in zip(stack.trials, stack.examples.retained_variance, strict=True)
+        ]
+        self._depth = {layer.name: depth for depth, layer in enumerate(stack.layers, 1)}
+        self._pending: dict[int, LayerStatistics] = {}
+
+    def _each(self) -> list[tuple[int, TrialResult]]:
+        """Return (position in the stack, result) of the trials that have not diverged."""
+        members = enumerate(self._live)
+        return [(i, self.results[place]) for i, place in members if self.results[place].status == "ok"]
+
+    def untrained(self) -> None:
+        """Measure the networks before any step."""
+        evaluation, layers = self._stack.probe(untrained=True)
+        self._note(0, "train", evaluation)
+        self._note(0, "validation", self._stack.evaluate("validation"))
+        self._pending[0] = layers
+        self._dead_units("initial_dead_fraction", layers)
+
+    def minibatches(self, before: int, losses: Tensor, kept: Sequence[int]) -> None:
+        """Record an epoch's minibatch losses (steps, trials), the first taken at step `before` + 1."""
+        finite = losses.isfinite()
+        sound = finite.cumprod(0).sum(0).tolist()
+        columns = losses.T.tolist()
+        steps = [step for step in kept if before < step <= before + len(losses)]
+        for i, result in self._each():
+            result.epochs_run += 1
+            result.steps_run = before + int(sound[i])
+            if before == 0:
+                result.metrics["first_train_loss"] = columns[i][0]
+            for step in steps:
+                if step <= result.steps_run:
+                    result.curve.append((step, "train_batch", columns[i][step - before - 1], None))
+            if sound[i] < len(losses):
+                result.status = "diverged"
+
+    def movement(self, step: int, movement: Movement) -> None:
+        """Complete the layer statistics measured at `step` with what a step did to the layers."""
+        statistics = self._pending.pop(step)
+        extra = {
+            "gradient_norm": movement.gradient_norm,
+            "update_to_weight_ratio": movement.update_to_weight_ratio,
+        }
+        for layer, columns in statistics.items():
+            values = {key: tensor.tolist() for key, tensor in columns.items()}
+            values |= {key: tensors[layer].tolist() for key, tensors in extra.items()}
+            for i, result in self._each():
+                cells = {key: column[i] for key, column in values.items()}
+                result.layers.append((step, layer, self._depth[layer], cells))
+
+    def end_of_epoch(self, step: int, movement: Movement, probe: bool) -> None:
+        """Evaluate on validation data and, where asked, on training data and layer by layer."""
+        validation = self._stack.evaluate("validation")
+        self._note(step, "validation", validation)
+        for i, result in self._each():
+            loss, accuracy = validation.loss[i].item(), validation.accuracy[i].item()
+            metrics = result.metrics
+            metrics["best_validation_loss"] = _least(metrics.get("best_validation_loss"), loss)
+            metrics["best_validation_accuracy"] = max(metrics.get("best_validation_accuracy") or 0.0, accuracy)
+        if probe:
+            evaluation, layers = self._stack.probe()
+            self._note(step, "train", evaluation)
+            self._pending[step] = layers
+            self._dead_units("final_dead_fraction", layers)
+            self.movement(step, movement)
+
+    def retire(self, everyone: bool) -> bool:
+        """Look at the test data of the trials that leave: all of them, or those that diverged.
+
+        Returns whether any trial stays.
+        """
+        leaving = [i for i, place in enumerate(self._live) if everyone or self.results[place].status != "ok"]
+        if not leaving:
+            return True
+        evaluations = {part: self._stack.evaluate(part, leaving) for part in ("train", "validation", "test")}
+        for row, i in enumerate(leaving):
+            result = self.results[self._live[i]]
+            for part, evaluation in evaluations.items():
+                loss, accuracy = evaluation.loss[row].item(), evaluation.accuracy[row].item()
+                prefix = "test" if part == "test" else f"final_{part}"
+                result.metrics |= {f"{prefix}_loss": loss, f"{prefix}_accuracy": accuracy}
+            step = result.steps_run
+            result.curve.append((step, "test", evaluations["test"].loss[row].item(), result.metrics["test_accuracy"]))
+            result.curve.sort(key=lambda row: (row[0], SPLITS.index(row[1])))
+        staying = [i for i in range(len(self._live)) if i not in set(leaving)]
+        self._live = [self._live[i] for i in staying]
+        if staying:
+            self._stack.keep(staying)
+        return bool(staying)
+
+    def _note(self, step: int, split: str, evaluation: Evaluation) -> None:
+        losses, accuracies = evaluation.loss.tolist(), evaluation.accuracy.tolist()
+        finite = evaluation.loss.isfinite().tolist()
+        for i, result in self._each():
+            if finite[i]:
+                result.curve.append((step, split, losses[i], accuracies[i]))
+            else:
+                result.status = "diverged"
+
+    def _dead_units(self, column: str, layers: LayerStatistics) -> None:
+        """Note the dead share of all hidden units; hidden layers of unlike width count by their units."""
+        hidden = [name for name, statistics in layers.items() if "dead_fraction" in statistics]
+        units = [self._stack.units[name] for name in hidden]
+        dead = sum(layers[name]["dead_fraction"] * number for name, number in zip(hidden, units, strict=True))
+        assert isinstance(dead, Tensor)
+        for i, result in self._each():
+            result.metrics[column] = dead[i].item() / sum(units)
+
+
+def _least(best: float | None, loss: float) -> float:
+    return loss if best is None else min(best, loss)

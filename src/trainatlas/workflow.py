@@ -1,0 +1,80 @@
+"""What the Snakefile needs beyond rules: its settings, checked, and a lock on the results folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from trainatlas.catalogue import TABLES
+from trainatlas.study.config import Study, load_study
+from trainatlas.study.errors import UserError
+
+DEFAULTS = {"study": "benchmarks/digits.yaml", "results": "results", "reports": "reports"}
+"""What `--config` may set, and what holds otherwise."""
+
+_held: list[IO[str]] = []
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The study and the folders of one Snakemake run."""
+
+    study_file: str
+    study: Study
+    results: str
+    reports: str
+
+
+def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -> Settings:
+    """Return the settings that `--config` asks for; a bad one ends with one line before any job starts.
+
+    Parameters
+    ----------
+    config
+        Snakemake's own; keys as in DEFAULTS.
+    on_error
+        Called with the line to print.
+    """
+    try:
+        for key in config:
+            if key not in DEFAULTS:
+                raise UserError(f"--config: unknown key '{key}'; allowed: {', '.join(DEFAULTS)}")
+        values = {key: str(config.get(key, default)) for key, default in DEFAULTS.items()}
+        study = load_study(Path(values["study"]), TABLES)
+        for key in ("results", "reports"):
+            _refuse_unwritable(key, Path(values[key]))
+    except UserError as error:
+        on_error(f"trainatlas: {error}")
+    return Settings(values["study"], study, values["results"], values["reports"])
+
+
+def _refuse_unwritable(key: str, folder: Path) -> None:
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"--config {key}={folder}: {nearest} is a file; allowed: a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"--config {key}={folder}: {nearest} is not writable; allowed: a folder you may write to")
+
+
+def hold_results(results: Path, on_error: Callable[[str], NoReturn]) -> None:
+    """Refuse to work on `results` beside another Snakemake.
+
+    The lock is the operating system's, so it goes when its holder goes, however that ends: unlike
+    Snakemake's own, which the default profile turns off, it never has to be removed by hand.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    file = (results / ".lock").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        on_error(f"trainatlas: {results}: another Snakemake (process {holder}) is at work on this study; wait for it")
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    _held.append(file)

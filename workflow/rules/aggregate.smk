@@ -1,0 +1,43 @@
+# From the tables of all packs to the study's own, and from those to the answers.
+
+
+rule aggregate:
+    input:
+        study=STUDY,
+        plan=f"{RESULTS}/plan.json",
+        final=f"{RESULTS}/plan-final.json",
+        first_packs=lambda wildcards: tables_of_packs(checkpoints.plan.get().output.summary),
+        final_packs=lambda wildcards: tables_of_packs(checkpoints.select.get().output.summary),
+    output:
+        trials=f"{RESULTS}/trials.csv",
+        curves=f"{RESULTS}/curves.csv",
+        layers=f"{RESULTS}/layers.csv",
+        packs=f"{RESULTS}/packs.csv",
+        provenance=f"{RESULTS}/provenance.json",
+    log:
+        f"{RESULTS}/logs/aggregate.log",
+    conda:
+        "../../environment.yml"
+    params:
+        results=settings.results,
+    shell:
+        "trainatlas aggregate {input.study} --results {params.results} 2> {log}"
+
+
+rule analyse:
+    input:
+        study=STUDY,
+        trials=f"{RESULTS}/trials.csv",
+        curves=f"{RESULTS}/curves.csv",
+        layers=f"{RESULTS}/layers.csv",
+        rates=f"{RESULTS}/selected.csv",
+    output:
+        expand(f"{RESULTS}/analysis/{{table}}.csv", table=ANALYSIS_TABLES),
+    log:
+        f"{RESULTS}/logs/analyse.log",
+    conda:
+        "../../environment.yml"
+    params:
+        results=settings.results,
+    shell:
+        "trainatlas analyse {input.study} --results {params.results} 2> {log}"

@@ -1,0 +1,37 @@
+# What is to be trained. Pack files are written beside the summaries: a pack that exists is never
+# written again, so growing a study leaves the packs it already has, and their results, alone.
+
+
+checkpoint plan:
+    input:
+        study=STUDY,
+    output:
+        summary=f"{RESULTS}/plan.json",
+        trials=f"{RESULTS}/plan.csv",
+    log:
+        f"{RESULTS}/logs/plan.log",
+    conda:
+        "../../environment.yml"
+    params:
+        results=settings.results,
+    shell:
+        "trainatlas plan {input.study} --results {params.results} 2> {log}"
+
+
+checkpoint select:
+    input:
+        study=STUDY,
+        plan=f"{RESULTS}/plan.json",
+        tuned=lambda wildcards: tables_of_packs(checkpoints.plan.get().output.summary),
+    output:
+        summary=f"{RESULTS}/plan-final.json",
+        trials=f"{RESULTS}/plan-final.csv",
+        rates=f"{RESULTS}/selected.csv",
+    log:
+        f"{RESULTS}/logs/select.log",
+    conda:
+        "../../environment.yml"
+    params:
+        results=settings.results,
+    shell:
+        "trainatlas select {input.study} --results {params.results} 2> {log}"

@@ -1,0 +1,21 @@
+# The page and the document, from one template.
+
+
+rule report:
+    input:
+        study=STUDY,
+        provenance=f"{RESULTS}/provenance.json",
+        trials=f"{RESULTS}/trials.csv",
+        analysis=rules.analyse.output,
+    output:
+        html=f"{REPORT}/index.html",
+        pdf=f"{REPORT}/report.pdf",
+    log:
+        f"{RESULTS}/logs/report.log",
+    conda:
+        "../../environment.yml"
+    params:
+        results=settings.results,
+        reports=settings.reports,
+    shell:
+        "trainatlas report {input.study} --results {params.results} --reports {params.reports} 2> {log}"

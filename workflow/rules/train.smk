@@ -1,0 +1,27 @@
+# One job a pack. Its tables appear whole or not at all.
+
+
+def tables_of_packs(summary):
+    packs = json.loads(Path(summary).read_text(encoding="utf-8"))["packs"]
+    return expand(f"{RESULTS}/raw/{{pack}}/trials.csv", pack=packs)
+
+
+rule train:
+    input:
+        pack=f"{RESULTS}/packs/{{pack}}.json",
+    output:
+        trials=f"{RESULTS}/raw/{{pack}}/trials.csv",
+        curves=f"{RESULTS}/raw/{{pack}}/curves.csv",
+        layers=f"{RESULTS}/raw/{{pack}}/layers.csv",
+        pack=f"{RESULTS}/raw/{{pack}}/pack.csv",
+    log:
+        f"{RESULTS}/logs/train/{{pack}}.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+    params:
+        out=lambda wildcards: f"{RESULTS}/raw/{wildcards.pack}",
+    shell:
+        "trainatlas train {input.pack} --out {params.out} 2> {log}"
