@@ -124,10 +124,13 @@ have_browser() {
     return 1
 }
 
+# Ubuntu has Chromium only as a snap, which neither installs everywhere nor can be driven.
+only_snaps() { grep -qsi '^ID=ubuntu' /etc/os-release; }
+
 # Prints what only the tests use, as Debian packages.
 missing_test_tools() {
     command -v pdftoppm >/dev/null || echo poppler-utils
-    have_browser || echo chromium
+    have_browser || only_snaps || echo chromium
 }
 
 # Debian's package names in the words of the package manager at hand, with its install command before them.
@@ -144,7 +147,7 @@ install_command() {
         words=$(sed -E 's/libpango(ft2)?-1\.0-0/pango/g; s/libharfbuzz-subset0/harfbuzz/; s/fonts-dejavu-core/font-dejavu/
             s/fonts-nanum/font-nanum-gothic/; s/poppler-utils/poppler/; s/python3\.[0-9]+-venv/python3/' <<<"$words")
     else
-        printf 'install %s (Debian names; others call them alike)' "$words"
+        printf 'install with your package manager what Debian calls %s' "$words"
         return
     fi
     printf '%s install %s' "$manager" "$(tr ' ' '\n' <<<"$words" | sort -u | paste -sd ' ' -)"
@@ -184,7 +187,7 @@ system_packages() {
     if [ -n "$missing" ] && [ "$missing" != fonts-nanum ]; then
         tail -n 3 "$APT_LOG" >&2
         # shellcheck disable=SC2086
-        die "missing system packages that could not be installed from here; as an administrator run:" \
+        die "missing system packages that cannot be installed from here; as an administrator:" \
             "$(install_command $missing)"
     fi
     if [ -n "$missing" ] && [ "$2" = no ]; then
@@ -196,18 +199,17 @@ system_packages() {
 test_tools() {
     local missing
     missing=$(missing_test_tools)
-    if [ "$missing" != "${missing/chromium/}" ] && grep -qsi '^ID=ubuntu' /etc/os-release; then
-        say "note: Ubuntu has Chromium only as a snap; without a browser the browser tests are skipped"
-        missing=${missing/chromium/}
-    fi
     # shellcheck disable=SC2086
-    if [ -n "${missing//[[:space:]]/}" ] && can_install; then
+    if [ -n "$missing" ] && can_install; then
         apt_install $missing
         missing=$(missing_test_tools)
     fi
-    if [ -n "${missing//[[:space:]]/}" ]; then
+    if [ -n "$missing" ]; then
         # shellcheck disable=SC2086
         say "note: some tests are skipped for want of system packages; to have them run: $(install_command $missing)"
+    fi
+    if only_snaps && ! have_browser; then
+        say "note: the browser tests are skipped, because Ubuntu packages Chromium only as a snap"
     fi
 }
 
@@ -261,39 +263,42 @@ PY
 
 torch_wanted() { grep -E '^torch==' requirements-torch.lock; }
 
-torch_is_there() {
-    in_venv -c 'import sys; from importlib.metadata import version; sys.exit(version("torch").partition("+")[0] != sys.argv[1])' \
-        "${1#torch==}" 2>/dev/null
-}
+# The installed torch, as 2.13.0+cpu; nothing if there is none.
+torch_installed() { in_venv -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null || true; }
 
 have_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU '; }
 
 # The CUDA build only where a GPU can use it; else the CPU build, a tenth of the size: from pip's own
 # configuration if that has one at hand, else through uv, which knows where PyTorch keeps it.
 install_torch() {
-    local torch
+    local torch version installed
     torch=$(torch_wanted)
+    version=${torch#torch==}
+    installed=$(torch_installed)
     if [ -n "${TORCH_INDEX_URL-}" ]; then
         say "installing $torch from TORCH_INDEX_URL"
         if ! pip_install --force-reinstall --no-deps --index-url "$TORCH_INDEX_URL" "$torch" ||
             ! pip_install --index-url "$TORCH_INDEX_URL" "$torch"; then
             die "could not install $torch from TORCH_INDEX_URL; check that address, or unset it for the usual choice"
         fi
-    elif torch_is_there "$torch"; then
-        :
     elif have_gpu; then
+        if [ "$installed" = "$version" ]; then return; fi
         say "installing $torch with CUDA, for the GPU of this machine (several gigabytes)"
-        pip_install "$torch" || die "could not install $torch; check the network and start again"
-    else
+        # === takes the version to the letter: not 2.13.0+cpu, should pip know of one
+        pip_install "torch===$version" || die "could not install $torch; check the network and start again"
+    elif [ "${installed%%+*}" != "$version" ]; then
         say "installing $torch, CPU build (about 200 MB)"
-        pip_install --no-index --no-deps "$torch" 2>/dev/null ||
-            { pip_install uv && in_venv -m uv pip install -q --python "$VENV/bin/python" --no-deps \
-                --torch-backend cpu "$torch" 2>/dev/null; } ||
-            {
-                say "warning: no CPU build of torch within reach; taking the CUDA build, several gigabytes"
-                pip_install "$torch" || die "could not install $torch; check the network and start again"
-            }
+        if [ "$(uname -s)" != Linux ]; then # elsewhere the ordinary build is the CPU build
+            pip_install "$torch" || die "could not install $torch; check the network and start again"
+        elif ! pip_install --no-index --no-deps "$torch" 2>/dev/null && ! cpu_torch_through_uv "$torch"; then
+            say "warning: no CPU build of torch within reach; taking the CUDA build, several gigabytes"
+            pip_install "$torch" || die "could not install $torch; check the network and start again"
+        fi
     fi
+}
+
+cpu_torch_through_uv() {
+    pip_install uv && in_venv -m uv --quiet pip install --python "$VENV/bin/python" --no-deps --torch-backend cpu "$1" 2>/dev/null
 }
 
 # ---------------------------------------------------------------- all of it, in order

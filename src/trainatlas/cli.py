@@ -98,6 +98,62 @@ def analyse(study: StudyFile, results: Results = _RESULTS) -> None:
     write_analysis(work_out(checked, read_gathered(checked, folder)), folder)
 
 
+@app.command()
+def report(
+    study: StudyFile,
+    results: Results = _RESULTS,
+    reports: Annotated[Path, typer.Option(help="Folder under which each study's report lies.")] = Path("reports"),
+) -> None:
+    """Write the study's report: one HTML file and one PDF."""
+    from trainatlas.catalogue import TABLES
+    from trainatlas.report.render import write_report
+    from trainatlas.study.config import load_study
+
+    checked = load_study(study, TABLES)
+    for path in write_report(checked, results / checked.name, reports / checked.name):
+        typer.echo(path)
+
+
+@app.command()
+def schema(
+    root: Annotated[Path, typer.Option(help="The repository's root.")] = Path(),
+) -> None:
+    """Write the JSON Schema of study files and the data dictionary anew, from the code that checks them."""
+    from trainatlas.analysis.dictionary import data_dictionary
+    from trainatlas.study.config import Study
+    from trainatlas.study.storage import write_json, write_text
+
+    given = Study.model_json_schema()
+    given["properties"].pop("name")  # a study is named by its file
+    given["required"].remove("name")
+    write_json(root / "workflow" / "schemas" / "study.schema.json", given)
+    write_text(root / "docs" / "data-dictionary.md", data_dictionary())
+
+
+@app.command()
+def bench(
+    study: Annotated[Path, typer.Argument(help="The study whose structures are timed.")] = Path(
+        "benchmarks/digits.yaml"
+    ),
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each kind; medians are shown.")] = 5,
+) -> None:
+    """Time stacked training against the plain loop, in one process, with one thread."""
+    from trainatlas.catalogue import TABLES
+    from trainatlas.study.config import load_study
+    from trainatlas.train.bench import measure
+    from trainatlas.train.pack import prepare_process
+
+    checked = load_study(study, TABLES)
+    device = prepare_process()
+    typer.echo(
+        f"{checked.name}: {checked.network}, batches of {checked.batch_size}, {device.type}, median of {repeats}"
+    )
+    typer.echo(f"{'normalisation, what is timed':32} {'trials':>6} {'stacked':>12} {'plain loop':>12} {'ratio':>7}")
+    typer.echo(f"{'':32} {'':>6} {'trial-steps/s':>12} {'steps/s':>12}")
+    for row in measure(checked, device, repeats):
+        typer.echo(f"{row.what:32} {row.trials:6} {row.stacked:12,.0f} {row.reference:12,.0f} {row.ratio:7.2f}")
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends with one line and exit status 1."""
     try:

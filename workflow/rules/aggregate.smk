@@ -19,7 +19,7 @@ rule aggregate:
     conda:
         "../../environment.yml"
     params:
-        results=settings.results,
+        results=lambda wildcards, output: Path(output.trials).parents[1],
     shell:
         "trainatlas aggregate {input.study} --results {params.results} 2> {log}"
 
@@ -38,6 +38,6 @@ rule analyse:
     conda:
         "../../environment.yml"
     params:
-        results=settings.results,
+        results=lambda wildcards, output: Path(output[0]).parents[2],
     shell:
         "trainatlas analyse {input.study} --results {params.results} 2> {log}"

@@ -13,7 +13,7 @@ checkpoint plan:
     conda:
         "../../environment.yml"
     params:
-        results=settings.results,
+        results=lambda wildcards, output: Path(output.summary).parents[1],
     shell:
         "trainatlas plan {input.study} --results {params.results} 2> {log}"
 
@@ -32,6 +32,6 @@ checkpoint select:
     conda:
         "../../environment.yml"
     params:
-        results=settings.results,
+        results=lambda wildcards, output: Path(output.summary).parents[1],
     shell:
         "trainatlas select {input.study} --results {params.results} 2> {log}"

@@ -15,7 +15,7 @@ rule report:
     conda:
         "../../environment.yml"
     params:
-        results=settings.results,
-        reports=settings.reports,
+        results=lambda wildcards, input: Path(input.trials).parents[1],
+        reports=lambda wildcards, output: Path(output.html).parents[1],
     shell:
         "trainatlas report {input.study} --results {params.results} --reports {params.reports} 2> {log}"

@@ -1,11 +1,6 @@
 # One job a pack. Its tables appear whole or not at all.
 
 
-def tables_of_packs(summary):
-    packs = json.loads(Path(summary).read_text(encoding="utf-8"))["packs"]
-    return expand(f"{RESULTS}/raw/{{pack}}/trials.csv", pack=packs)
-
-
 rule train:
     input:
         pack=f"{RESULTS}/packs/{{pack}}.json",
@@ -22,6 +17,6 @@ rule train:
     resources:
         mem_mb=1500,
     params:
-        out=lambda wildcards: f"{RESULTS}/raw/{wildcards.pack}",
+        out=lambda wildcards, output: Path(output.trials).parent,
     shell:
         "trainatlas train {input.pack} --out {params.out} 2> {log}"

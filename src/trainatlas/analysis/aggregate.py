@@ -56,7 +56,7 @@ def _of(trials: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 def steps_to_target(trials: pd.DataFrame, curves: pd.DataFrame, target: Target) -> pd.Series:
     """Return the step of the first whole-part evaluation that meets `target`, for each trial.
 
-    Returns:
+    Returns
     -------
     pandas.Series
         Aligned with `trials`; infinite where the target was never met, missing where the metric was

@@ -109,7 +109,8 @@ def _positions(study: Study, draws: pd.DataFrame) -> pd.Series:
     ranges = draws["optimizer"].map(study.rate_range)
     low = ranges.map(lambda range_: range_.low).astype(float)
     high = ranges.map(lambda range_: range_.high).astype(float)
-    return np.log(draws["learning_rate"] / low) / np.log(high / low)
+    position: pd.Series = np.log(draws["learning_rate"] / low) / np.log(high / low)
+    return position
 
 
 def _best_trials(

@@ -31,7 +31,7 @@ def variance_shares(trials: pd.DataFrame, value: str = "test_accuracy") -> pd.Da
     trials
         Final runs: the columns of FACTORS, `seed` and `value`.
 
-    Returns:
+    Returns
     -------
     pandas.DataFrame
         Columns as in EFFECT_COLUMNS, largest share first within each order.
@@ -66,7 +66,7 @@ def random_shares(draws: pd.DataFrame, positions: pd.Series, resamples: int = 20
     positions
         Where each draw's rate lies in its optimizer's log range, 0 to 1, aligned with `draws`.
 
-    Returns:
+    Returns
     -------
     pandas.DataFrame
         Columns as in EFFECT_COLUMNS.
@@ -101,7 +101,8 @@ def _shares(rows: pd.DataFrame, formula: str) -> pd.Series:
         table = sm.stats.anova_lm(smf.ols(formula, rows).fit(), typ=2)
     squares = table["sum_sq"].rename(_term).clip(lower=0.0)
     total = squares.sum()
-    return squares / total if total > 0 else squares * 0.0
+    shares: pd.Series = squares / total if total > 0 else squares * 0.0
+    return shares
 
 
 def _term(name: str) -> str:
@@ -123,7 +124,7 @@ def paired_differences(
     levels
         The study's levels by factor, the reference first.
 
-    Returns:
+    Returns
     -------
     pandas.DataFrame
         Columns as in DIFFERENCE_COLUMNS.
@@ -150,10 +151,10 @@ def interaction_means(
     """Return the mean of `value` for each pair of levels of each two factors, with intervals."""
     rows = []
     for a, b in itertools.combinations(levels, 2):
-        by_seed = trials.groupby([a, b, "seed"], observed=True)[value].agg(["mean", "size"])
-        for level_a, level_b in itertools.product(levels[a], levels[b]):
-            if (level_a, level_b) not in by_seed.index.droplevel("seed"):
-                continue
-            cell = by_seed.loc[(level_a, level_b)]
-            rows.append((a, level_a, b, level_b, *over_seeds(cell["mean"].to_numpy()), int(cell["size"].sum())))
+        cells = dict(list(trials.groupby([a, b], observed=True)))
+        for pair in itertools.product(levels[a], levels[b]):
+            if pair in cells:
+                runs = cells[pair]
+                interval = over_seeds(runs.groupby("seed")[value].mean().to_numpy())
+                rows.append((a, pair[0], b, pair[1], *interval, len(runs)))
     return pd.DataFrame(rows, columns=[column.name for column in INTERACTION_COLUMNS])

@@ -44,7 +44,7 @@ def choose_rates(trials: pd.DataFrame) -> pd.DataFrame:
     trials
         Tuning trials with the columns of `TRIAL_COLUMNS` and their `sample`.
 
-    Returns:
+    Returns
     -------
     pandas.DataFrame
         One row per sample and cell, columns as in `SELECTED_COLUMNS`.
@@ -76,7 +76,7 @@ def choose_rates(trials: pd.DataFrame) -> pd.DataFrame:
 def select(study: Study, results: Path) -> list[tuple[str, dict[str, str], float]]:
     """Choose the rates of a study's grid samples, write selected.csv, and return them.
 
-    Returns:
+    Returns
     -------
     list
         (sample, levels by factor, rate) for every cell, as `trainatlas.study.sampling.final_stage` takes it.

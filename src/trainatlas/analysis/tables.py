@@ -92,7 +92,7 @@ def _pandera_column(column: Column) -> pa.Column:
 def read_table(path: Path, columns: Sequence[Column], made_by: str) -> pd.DataFrame:
     """Read and check a table.
 
-    Raises:
+    Raises
     ------
     UserError
         One line naming the file, the column and what is wrong with it: missing file, missing or extra

@@ -26,7 +26,7 @@ else:
 class DataSet:
     """Examples and their classes.
 
-    Attributes:
+    Attributes
     ----------
     x
         float32, shape (examples, channels, height, width), values in [0, 1].

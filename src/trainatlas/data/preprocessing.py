@@ -50,11 +50,13 @@ class Shift:
         self._statistics = statistics
 
     def fit(self, x: Array) -> Shift:
+        """Learn offset and scale from training examples."""
         self._offset, scale = self._statistics(x)
         self._scale = np.where(scale > _SMALLEST_SPREAD, scale, 1.0)
         return self
 
     def transform(self, x: Array) -> Array:
+        """Return `x` shifted and scaled."""
         return (x - self._offset) / self._scale
 
 
@@ -99,6 +101,7 @@ class Rotation:
         self._components, self._epsilon, self._back = components, epsilon, back
 
     def fit(self, x: Array) -> Rotation:
+        """Learn mean, axes and variances from training examples."""
         rows = x.reshape(len(x), -1)
         self._mean = rows.mean(0)
         centred = rows - self._mean
@@ -118,7 +121,8 @@ class Rotation:
         return self
 
     def transform(self, x: Array) -> Array:
-        rows = (x.reshape(len(x), -1) - self._mean) @ self._matrix
+        """Return `x` rotated: in its own shape where every component is kept."""
+        rows: Array = (x.reshape(len(x), -1) - self._mean) @ self._matrix
         return rows.reshape(x.shape) if rows[0].size == x[0].size else rows
 
 

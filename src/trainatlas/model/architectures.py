@@ -29,7 +29,7 @@ def build_network(network: str, activation: str, normalisation: str, shape: tupl
     classes
         Number of logits.
 
-    Returns:
+    Returns
     -------
     nn.Module
         Its hidden layers are named `hidden.<i>` and hold `linear`, `normalisation` and

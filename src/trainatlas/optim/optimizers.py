@@ -34,7 +34,7 @@ def _as_given(hyper: Coefficients, step: int) -> Coefficients:
 class Optimizer:
     """An optimizer with its options filled in.
 
-    Attributes:
+    Attributes
     ----------
     update
         One step for one stacked parameter.

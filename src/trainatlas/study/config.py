@@ -18,9 +18,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    Strict,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -35,8 +37,21 @@ from trainatlas.study.trial import FACTORS
 Catalogue = Mapping[str, LevelTable]
 """The table of every factor, and of "data" and "network", by name."""
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Share = Annotated[float, Field(gt=0, lt=1)]
+# Strict: YAML's `yes`, `on` and quoted digits are no numbers.
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
+Share = Annotated[Number, Field(gt=0, lt=1)]
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    for seed in seeds:
+        if seeds.count(seed) > 1:
+            raise ValueError(f"seed {seed} is listed twice; allowed: each seed once")
+    return seeds
+
+
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_each_once)]
 
 
 class _Strict(BaseModel):
@@ -46,8 +61,8 @@ class _Strict(BaseModel):
 class RateRange(_Strict):
     """Learning rates that an optimizer's arms are tuned over, both ends included."""
 
-    low: Annotated[float, Field(gt=0)]
-    high: Annotated[float, Field(gt=0)]
+    low: Annotated[Number, Field(gt=0)]
+    high: Annotated[Number, Field(gt=0)]
 
     @model_validator(mode="after")
     def _ordered(self) -> RateRange:
@@ -92,11 +107,11 @@ class Target(_Strict):
 class GridSample(_Strict):
     """Every combination of the factors' levels; the rate of each tuned, then run on fresh seeds."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     strategy: Literal["grid"]
-    rates: Annotated[int, Field(ge=1, le=100)]
-    tuning_seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    rates: Annotated[Whole, Field(ge=1, le=100)]
+    tuning_seeds: Seeds
+    seeds: Seeds
 
     @model_validator(mode="after")
     def _fresh_seeds(self) -> GridSample:
@@ -109,10 +124,10 @@ class GridSample(_Strict):
 class RandomSample(_Strict):
     """Independent draws: a level of every factor uniformly, a learning rate log-uniformly."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     strategy: Literal["random"]
-    draws: Annotated[int, Field(ge=1, le=1_000_000)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    draws: Annotated[Whole, Field(ge=1, le=1_000_000)]
+    seeds: Seeds
     draw_seed: Seed = 0
 
 
@@ -138,8 +153,8 @@ class Study(_Strict):
     question: Annotated[str, Field(min_length=1)]
     data: str
     network: str
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
-    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[Whole, Field(ge=1, le=100_000)]
+    batch_size: Annotated[Whole, Field(ge=1)]
     validation_share: Share = 0.2
     test_share: Share = 0.2
     factors: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
@@ -148,7 +163,7 @@ class Study(_Strict):
     targets: tuple[Target, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
     probes: Literal["light", "standard"] = "standard"
-    pack_trials: Annotated[int, Field(ge=1, le=100_000)] = 512
+    pack_trials: Annotated[Whole, Field(ge=1, le=100_000)] = 512
 
     catalogue_factors: ClassVar[tuple[str, ...]] = FACTORS
 
@@ -164,16 +179,37 @@ class Study(_Strict):
             raise ValueError(f"is {given!r}; allowed: a mapping of factors to lists of levels")
         for factor in given:
             if factor not in FACTORS:
-                raise ValueError(f"unknown factor '{factor}'{_guess(factor, FACTORS)}; allowed: {', '.join(FACTORS)}")
+                guess = _guess(str(factor), FACTORS)
+                raise ValueError(f"unknown factor '{factor}'{guess}; allowed: {', '.join(FACTORS)}")
         resolved = {}
         for factor in FACTORS:
             if factor not in given:
-                raise ValueError(f"factor '{factor}' is missing; allowed: a list of levels for each of {FACTORS}")
+                raise ValueError(f"factor '{factor}' is missing; allowed: levels for each of {', '.join(FACTORS)}")
             levels = given[factor]
             if not isinstance(levels, list) or not levels:
                 raise ValueError(f"{factor} is {levels!r}; allowed: a list of at least one level")
             resolved[factor] = _canonical_levels(factor, levels, _tables(info))
         return resolved
+
+    @field_validator("learning_rate", mode="after")
+    @classmethod
+    def _known_optimizers(cls, given: dict[str, RateRange], info: ValidationInfo) -> dict[str, RateRange]:
+        resolved: dict[str, RateRange] = {}
+        for key, rates in given.items():
+            level = key if key == "default" else _canonical(key, _tables(info)["optimizer"])
+            if level in resolved:
+                raise ValueError(f"optimizer '{level}' is listed twice; allowed: each once")
+            resolved[level] = rates
+        return resolved
+
+    @field_validator("targets", mode="after")
+    @classmethod
+    def _one_column_each(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        columns = [target.column for target in targets]
+        for target in targets:
+            if columns.count(target.column) > 1:
+                raise ValueError(f"{target.metric} {target.value:g} is listed twice; allowed: each target once")
+        return targets
 
     @field_validator("exclude", mode="after")
     @classmethod
@@ -202,24 +238,20 @@ class Study(_Strict):
     def _consistent(self, info: ValidationInfo) -> Study:
         for optimizer in self.factors["optimizer"]:
             self.rate_range(optimizer)
-        known = {"default"} | {split_level(level)[0] for level in _tables(info)["optimizer"]}
-        for key in self.learning_rate:
-            if split_level(key)[0] not in known:
-                raise ValueError(f"learning_rate: unknown optimizer '{key}'; allowed: {', '.join(sorted(known))}")
-        examples = _tables(info)["data"][split_level(self.data)[0]].examples  # type: ignore[attr-defined]
-        sizes = part_sizes(examples, self.validation_share, self.test_share)
-        if min(sizes) < 1:
+        data: Any = _tables(info)["data"][split_level(self.data)[0]]
+        sizes = part_sizes(data.examples, self.validation_share, self.test_share)
+        if min(sizes) < data.classes:
             raise ValueError(
                 f"validation_share {self.validation_share:g} and test_share {self.test_share:g} leave parts of "
-                f"{sizes.train}, {sizes.validation} and {sizes.test} examples; allowed: at least one example in each"
+                f"{sizes.train}, {sizes.validation} and {sizes.test} examples; allowed: at least {data.classes} in "
+                f"each, one of every class"
             )
         if self.batch_size > sizes.train:
             raise ValueError(
                 f"batch_size is {self.batch_size}; allowed: 1 to {sizes.train}, the size of the training part"
             )
-        for sample in self.samples:
-            if isinstance(sample, GridSample) and not any(self.cells()):
-                raise ValueError(f"samples: '{sample.name}' is empty, every cell is excluded; allowed: at least one")
+        if not any(self.cells()):
+            raise ValueError("exclude: every cell is excluded, so the study is empty; allowed: at least one cell")
         return self
 
     def rate_range(self, optimizer: str) -> RateRange:
@@ -285,9 +317,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise UserError(f"line {line}: key {key!r} is no text; allowed: keys that are texts")
         if key in seen:
-            raise UserError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice; allowed: once")
+            raise UserError(f"line {line}: key '{key}' is given twice; allowed: once")
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -303,7 +338,7 @@ _UniqueKeyLoader.add_implicit_resolver(  # YAML 1.2's floats: PyYAML takes 1e-4 
 def load_study(path: Path, catalogue: Catalogue) -> Study:
     """Read and check the study file at `path` against the tables of `catalogue`.
 
-    Raises:
+    Raises
     ------
     UserError
         One line naming the file, the key, the bad value and what is allowed: when the file is
@@ -349,17 +384,29 @@ _MODELS: dict[str, type[BaseModel]] = {
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
+    # A misspelt key is missing under its right name too: the one that stands in the file comes first.
+    problem = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     location = [str(part) for part in problem["loc"]]
     kind, message, value = problem["type"], problem["msg"], problem["input"]
+    model = next((_MODELS[part] for part in reversed(location[:-1]) if part in _MODELS), Study)
+    if location[:1] == ["samples"] and len(location) > 2:
+        del location[2]  # pydantic's tag for the strategy, which is no key of the file
+    key = ".".join(location)
     if kind == "extra_forbidden":
-        model = next((_MODELS[part] for part in reversed(location[:-1]) if part in _MODELS), Study)
         allowed = _keys(model)
         guess = _guess(location[-1], allowed)
-        return f"unknown key '{'.'.join(location)}'{guess}; allowed: {', '.join(allowed)}"
-    key = ".".join(location)
+        return f"unknown key '{key}'{guess}; allowed: {', '.join(allowed)}"
     if kind == "missing":
-        return f"key '{key}' is missing"
+        return f"key '{key}' is missing; allowed: {', '.join(_keys(model))}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        given = f"is {value['strategy']!r}" if "strategy" in value else "is missing"
+        return f"{key}.strategy {given}; allowed: 'grid' or 'random'"
+    if kind == "too_short":
+        message = "a list of at least one"
+    if kind == "string_too_short":
+        message = "a text of at least one character"
+    if kind in ("tuple_type", "dict_type", "model_type", "model_attributes_type"):
+        message = "a list" if kind == "tuple_type" else "a mapping"
     if kind == "value_error":
         text = message.removeprefix("Value error, ")
         return f"{key}: {text}" if key and not text.startswith(key) else text

@@ -6,3 +6,6 @@ class UserError(Exception):
 
     The command line prints it without a traceback and ends with exit status 1.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))

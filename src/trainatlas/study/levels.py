@@ -9,7 +9,6 @@ at their defaults left out, the rest in the table's order, so that one level has
 from __future__ import annotations
 
 import ast
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,7 +23,7 @@ OptionValue = float | int
 class Option:
     """A numeric option of a level.
 
-    Attributes:
+    Attributes
     ----------
     default
         Value when the option is not given; an `int` default makes the option integral.
@@ -45,11 +44,11 @@ class Option:
         kind = "whole number" if isinstance(self.default, int) else "number"
         bracket = "(" if self.open_low else "["
         allowed = f"a {kind} in {bracket}{self.low:g}, {self.high:g}]"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(allowed)
+        if not self.low <= value <= self.high or (self.open_low and value == self.low):  # nan fails here too
             raise ValueError(allowed)
         if isinstance(self.default, int) and value != int(value):
-            raise ValueError(allowed)
-        if value < self.low or value > self.high or (self.open_low and value == self.low):
             raise ValueError(allowed)
         return type(self.default)(value)
 
@@ -92,24 +91,25 @@ class LevelTable(dict[str, Level]):
 def split_level(text: str) -> tuple[str, dict[str, OptionValue]]:
     """Split `name(option=value, ...)` into its name and options, without knowing any table.
 
-    Raises ValueError where `text` is no such call.
+    Raises ValueError saying what is allowed where `text` is no such call.
     """
+    allowed = "name or name(option=value, ...), each option once, each value a number"
     try:
         node = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        raise ValueError("not of the form name or name(option=value, ...)") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(allowed) from None
     if isinstance(node, ast.Name):
         return node.id, {}
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args):
-        raise ValueError("not of the form name or name(option=value, ...)")
+        raise ValueError(allowed)
     options: dict[str, OptionValue] = {}
     for keyword in node.keywords:
         try:
             value = ast.literal_eval(keyword.value)
-        except ValueError:
-            raise ValueError("options take numbers only") from None
+        except (ValueError, TypeError):
+            raise ValueError(allowed) from None
         if keyword.arg is None or keyword.arg in options:
-            raise ValueError("each option may be given once, by name")
+            raise ValueError(allowed)
         options[keyword.arg] = value
     return node.func.id, options
 
@@ -118,7 +118,7 @@ def split_level(text: str) -> tuple[str, dict[str, OptionValue]]:
 def parse_level(text: str, table: LevelTable) -> str:
     """Return the canonical form of `text`, a level of `table`.
 
-    Raises:
+    Raises
     ------
     UserError
         Naming the factor, the bad text and what is allowed, where the level or an option of it
@@ -127,7 +127,7 @@ def parse_level(text: str, table: LevelTable) -> str:
     try:
         name, given = split_level(text)
     except ValueError as error:
-        raise UserError(f"{table.factor}: '{text}' is {error}") from None
+        raise UserError(f"{table.factor}: '{text}' is no level; allowed: {error}") from None
     if name not in table:
         raise UserError(f"{table.factor}: unknown level '{name}'; allowed: {', '.join(table)}")
     options = table[name].options
@@ -147,3 +147,10 @@ def parse_level(text: str, table: LevelTable) -> str:
             if value != option.default:
                 parts.append(f"{key}={value!r}")
     return f"{name}({', '.join(parts)})" if parts else name
+
+
+def full_text(text: str, table: LevelTable) -> str:
+    """Return the level that `text` names with every option spelt out, defaults too, for readers."""
+    name, given = split_level(text)
+    values = {key: option.default for key, option in table[name].options.items()} | given
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in values.items())})" if values else name

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -46,7 +47,7 @@ _STEM: dict[Stage, str] = {"first": "plan", "final": "plan-final"}
 class Pack:
     """Trials that one job trains, and how much is measured while it does.
 
-    Attributes:
+    Attributes
     ----------
     probes
         "standard": layers are probed before training and after every epoch; "light": before
@@ -109,7 +110,8 @@ def write_plan(
     ids = {item.trial: item.trial.trial_id for item in planned}
     _refuse_twins(ids)
     homes = existing_homes(results)
-    for probes, stages in (("light", {"tuning"}), (study.probes, {"final", "random"})):
+    plan_of_probes: tuple[tuple[Probes, set[str]], ...] = (("light", {"tuning"}), (study.probes, {"final", "random"}))
+    for probes, stages in plan_of_probes:
         new = [item.trial for item in planned if item.stage in stages and ids[item.trial] not in homes]
         for trials in form_packs(new, structure, study.pack_trials):
             members = [ids[trial] for trial in trials]
@@ -151,7 +153,7 @@ def form_stacks(trials: Iterable[Trial], structure: Structure, limit: int = STAC
         members = sorted(groups[key], key=_order_in_stack)
         parts = math.ceil(len(members) / limit)
         cuts = [round(len(members) * part / parts) for part in range(parts + 1)]
-        stacks += [members[low:high] for low, high in zip(cuts, cuts[1:], strict=False)]
+        stacks += [members[low:high] for low, high in itertools.pairwise(cuts)]
     return stacks
 
 

@@ -19,7 +19,7 @@ from trainatlas.study.trial import FACTORS, Trial
 class Planned:
     """A trial and its place in the study.
 
-    Attributes:
+    Attributes
     ----------
     stage
         "tuning" (a rate is tried on a tuning seed), "final" (the chosen rate on a fresh seed) or

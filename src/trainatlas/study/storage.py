@@ -28,9 +28,9 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     path
         Where the file shall be; missing folders are made.
     mode
-        "w" for UTF-8 text with `\\n` line ends, "wb" for bytes.
+        "w" for UTF-8 text with Unix line ends, "wb" for bytes.
 
-    Raises:
+    Raises
     ------
     UserError
         When the folder cannot be written or the disk is full; nothing is left behind, and a
@@ -74,7 +74,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table: UTF-8, `.` decimals, one header row, `\\n` line ends, missing values empty.
+    """Write a table: UTF-8, `.` decimals, one header row, Unix line ends, missing values empty.
 
     Floats are written in the shortest form that reads back to the same number.
     """

@@ -27,7 +27,7 @@ class Trial:
     have a default that means "as before": fields at their default stay out of the identity,
     so old trials keep theirs.
 
-    Attributes:
+    Attributes
     ----------
     learning_rate
         Step size, > 0.

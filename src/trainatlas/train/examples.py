@@ -22,7 +22,7 @@ PARTS = ("train", "validation", "test")
 class Variant:
     """One split under one preprocessing.
 
-    Attributes:
+    Attributes
     ----------
     x, y
         Examples (n, *shape) and int64 classes (n,) of each part, by part.
@@ -89,7 +89,7 @@ class StackedExamples:
 
     def __init__(self, trials: Sequence[Trial], store: ExampleStore) -> None:
         keys = [store.key(trial) for trial in trials]
-        first = {key: trial for key, trial in zip(reversed(keys), reversed(trials), strict=True)}
+        first = dict(zip(reversed(keys), reversed(trials), strict=True))
         order = {key: position for position, key in enumerate(first)}
         variants = [store.variant(trial) for trial in first.values()]
         self._x = {part: torch.stack([variant.x[part] for variant in variants]) for part in PARTS}

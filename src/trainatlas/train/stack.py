@@ -40,7 +40,7 @@ class Movement:
 class Evaluation(NamedTuple):
     """Mean cross-entropy (nats) and accuracy, each (trials,), float64, on the CPU.
 
-    An example whose logits are not all finite counts as wrong.
+    An example whose loss is not finite counts as wrong.
     """
 
     loss: Tensor
@@ -131,7 +131,7 @@ class Stack:
         measure
             Whether to return what the step did to each layer.
 
-        Returns:
+        Returns
         -------
         tuple
             Each trial's mean cross-entropy before the step, (trials,), and the movement.
@@ -152,7 +152,7 @@ class Stack:
     def train_epoch(self, epoch: int) -> tuple[Tensor, Movement, Movement]:
         """Train one epoch, counted from 1.
 
-        Returns:
+        Returns
         -------
         tuple
             Minibatch losses (steps, trials), the first step's movement and the last one's.
@@ -227,7 +227,7 @@ class _Tally:
 
     def add(self, logits: Tensor, y: Tensor) -> None:
         losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").reshape(y.shape)
-        right = (logits.argmax(-1) == y) & logits.isfinite().all(-1)
+        right = (logits.argmax(-1) == y) & losses.isfinite()
         self._loss = self._loss + losses.double().sum(1)
         self._right = self._right + right.double().sum(1)
         self._examples += y.shape[1]
@@ -238,7 +238,8 @@ class _Tally:
 
 
 def _norm(stacked: Tensor) -> Tensor:
-    return stacked.flatten(1).norm(dim=1)
+    norm: Tensor = torch.linalg.vector_norm(stacked.flatten(1), dim=1)
+    return norm
 
 
 def _initial_buffer(name: str, buffer: Tensor, dtype: torch.dtype) -> Tensor:

@@ -21,7 +21,7 @@ LayerStatistics = dict[str, dict[str, Tensor]]
 class TrialResult:
     """What training one trial yielded.
 
-    Attributes:
+    Attributes
     ----------
     steps_per_epoch
         Optimizer steps of one epoch.
@@ -62,7 +62,7 @@ def train_stack(
         "standard" probes layers and the training part after every epoch, "light" only before
         training and at the end.
 
-    Returns:
+    Returns
     -------
     list[TrialResult]
         One per trial, in the order given. A trial whose loss stops being finite leaves the stack at

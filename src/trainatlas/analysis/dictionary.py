@@ -1,0 +1,52 @@
+"""The data dictionary as a page: every column of every table, from the same declarations that check them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trainatlas.analysis.columns import ANALYSIS_TABLES
+from trainatlas.analysis.tables import PLACE_COLUMNS, SELECTED_COLUMNS
+from trainatlas.study.planning import PLAN_COLUMNS
+from trainatlas.train.records import CURVE_COLUMNS, LAYER_COLUMNS, PACK_COLUMNS, TRIAL_COLUMNS, Column
+
+_PLAN_MEANINGS = {
+    "trial_id": "see trials.csv",
+    "sample": "name of the study's sample",
+    "stage": "tuning, final or random",
+    "pack": "pack that trains the trial",
+}
+
+
+def data_dictionary() -> str:
+    """Return the page in Markdown."""
+    plan = [Column(name, "text", _PLAN_MEANINGS[name]) for name in PLAN_COLUMNS]
+    pages = [
+        _page("results/STUDY/plan.csv, plan-final.csv", plan),
+        _page("results/STUDY/selected.csv", SELECTED_COLUMNS),
+        _page(
+            "results/STUDY/trials.csv",
+            (*TRIAL_COLUMNS, *PLACE_COLUMNS),
+            "After these come columns `steps_to_<metric>_<value>`, one for each target of the study: steps to the first "
+            "evaluation that meets it, `inf` for never, empty where it was not measured. The tables of single packs, "
+            "`raw/<pack>/trials.csv`, end before `sample`.",
+        ),
+        _page("results/STUDY/curves.csv", CURVE_COLUMNS),
+        _page("results/STUDY/layers.csv", LAYER_COLUMNS),
+        _page("results/STUDY/packs.csv", PACK_COLUMNS, "The only table that holds times."),
+        *(_page(f"results/STUDY/analysis/{name}.csv", columns) for name, columns in ANALYSIS_TABLES.items()),
+    ]
+    head = (
+        "# Data dictionary\n\nMade by `make schemas`; do not edit by hand. Tables are CSV in UTF-8 with one header row, `.` as "
+        "decimal mark, empty cells for what is missing and `inf` for what is not finite or never happened. Accuracies, "
+        "fractions and shares run from 0 to 1.\n"
+    )
+    return "\n".join([head, *pages])
+
+
+def _page(title: str, columns: Iterable[Column], note: str = "") -> str:
+    rows = [
+        f"| `{column.name}` | {column.kind}{', may be empty' if column.optional else ''} | {column.meaning} |"
+        for column in columns
+    ]
+    table = "\n".join(["| column | kind | meaning |", "|---|---|---|", *rows])
+    return f"## {title}\n\n{table}\n" + (f"\n{note}\n" if note else "")

@@ -1,0 +1,569 @@
+"""What the report says: findings, figures and tables, put together from the analysis.
+
+Pure functions from tables to text. A sentence states a number only with its interval or its count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from trainatlas.catalogue import TABLES
+from trainatlas.report import figures
+from trainatlas.report.figures import Figure
+from trainatlas.report.wording import (
+    duration,
+    factor_name,
+    level_name,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+    steps,
+    term_name,
+)
+from trainatlas.study.config import Study
+from trainatlas.study.levels import full_text, split_level
+from trainatlas.study.trial import FACTORS
+
+LISTED_TRIALS = 30
+LISTED_ARMS = 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it is shown: cells are text, numeric columns are set right.
+
+    Attributes
+    ----------
+    data
+        Name of the analysis table it was made from, or "" when there is none.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+    data: str = ""
+    text_columns: int = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report with its own heading."""
+
+    anchor: str
+    title: str
+    paragraphs: list[str] = field(default_factory=list)
+    blocks: list[Figure | Table] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything the templates show."""
+
+    title: str
+    question: str
+    findings: list[str]
+    counts: list[tuple[str, str]]
+    sections: list[Section]
+    digest: str
+
+
+def build_content(
+    study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame], provenance: dict[str, Any]
+) -> Content:
+    """Put the report together.
+
+    Parameters
+    ----------
+    trials
+        The study's gathered trials.csv.
+    tables
+        The analysis, by name.
+    provenance
+        As `trainatlas aggregate` wrote it.
+    """
+    final = trials[trials["stage"] == "final"].assign(test_accuracy=lambda t: t["test_accuracy"].fillna(0.0))
+    draws = trials[trials["stage"] == "random"].assign(test_accuracy=lambda t: t["test_accuracy"].fillna(0.0))
+    makers: list[Callable[[], Section]] = []
+    if len(final):
+        if len(tables["effects"]):
+            makers.append(lambda: _what_matters(study, tables))
+        makers += [
+            lambda: _loss_curves(study, tables),
+            lambda: _units(study, tables),
+            lambda: _convergence(study, final, tables),
+            lambda: _accuracy(study, tables),
+            lambda: _rates(study, tables, provenance),
+        ]
+    if len(draws):
+        makers.append(lambda: _random(study, draws, tables))
+    makers += [
+        lambda: _design(study, trials, tables, provenance),
+        lambda: _methods(study),
+        lambda: _provenance(provenance),
+    ]
+    return Content(
+        title=study.title,
+        question=study.question,
+        findings=_findings(study, final, draws, tables),
+        counts=_counts(trials, provenance),
+        sections=[make() for make in makers],
+        digest=study.digest(),
+    )
+
+
+def _counts(trials: pd.DataFrame, provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    status = trials["status"].value_counts()
+    stages = trials["stage"].value_counts()
+    training = provenance["training"]
+    return [
+        ("trials", f"{len(trials):,}"),
+        *((f"{stage} runs" if stage != "random" else "random draws", f"{n:,}") for stage, n in sorted(stages.items())),
+        ("diverged", f"{status.get('diverged', 0):,}"),
+        ("failed", f"{status.get('failed', 0):,}"),
+        ("training time", duration(training["core_seconds"]) + " of one core"),
+    ]
+
+
+def _findings(study: Study, final: pd.DataFrame, draws: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> list[str]:
+    found: list[str] = []
+    effects, differences, cells = tables["effects"], tables["differences"], tables["cells"]
+    if len(effects):
+        alone, pairs = (effects[effects["order"] == order] for order in (1, 2))
+        top = alone.iloc[0]
+        text = (
+            f"Of single choices, {term_name(top['term'])} matters most: {percent(top['share'])} of the variance of test "
+            f"accuracy over the grid (95 % interval {percent_interval(top['low'], top['high'])})."
+        )
+        if len(pairs):
+            pair = pairs.iloc[0]
+            more = "more" if pair["share"] > top["share"] else "less"
+            text += (
+                f" The strongest pair, {term_name(pair['term'])}, carries {percent(pair['share'])} "
+                f"({percent_interval(pair['low'], pair['high'])}), {more} than any choice by itself: single factors explain "
+                f"{percent(alone['share'].sum())}, pairs {percent(pairs['share'].sum())} together."
+            )
+        found.append(text)
+    sure = differences[(differences["low"] > 0) | (differences["high"] < 0)]
+    if len(sure):
+        order = sure["difference"].abs().sort_values(ascending=False).index
+        parts = [
+            f"{level_name(row['level'])} against {level_name(row['reference'])} {points(row['difference'])} points "
+            f"({points_interval(row['low'], row['high'])})"
+            for _, row in sure.loc[order].head(4).iterrows()
+        ]
+        found.append(f"The largest sure differences in test accuracy: {'; '.join(parts)}.")
+    unsure = differences[(differences["low"] <= 0) & (differences["high"] >= 0)]
+    if len(unsure):
+        parts = [
+            f"{level_name(row['level'])} and {level_name(row['reference'])} ({points_interval(row['low'], row['high'])})"
+            for _, row in unsure.iterrows()
+        ]
+        found.append(f"Not told apart by these runs, on average over the grid: {'; '.join(parts[:4])}.")
+    if len(cells):
+        best = cells.iloc[0]
+        near = cells[cells["test_accuracy"] >= best["test_accuracy"] - 0.01]
+        absent = [
+            level_name(level) for factor in FACTORS for level in study.factors[factor] if level not in set(near[factor])
+        ]
+        found.append(
+            f"The arm with the best validation accuracy ({_arm(best)}, rate {best['learning_rate']:g}) has "
+            f"{percent(best['test_accuracy'])} test accuracy ({percent_interval(best['low'], best['high'])}); {len(near):,} of "
+            f"{len(cells):,} arms come within one point of it, with every level of every factor among them"
+            + (f" but {', '.join(absent)}." if absent else ".")
+        )
+    if study.targets and len(final):
+        target = study.targets[0]
+        by = "normalisation" if len(study.factors["normalisation"]) > 1 else "optimizer"
+        table = tables["convergence"]
+        rows = table[(table["factor"] == by) & (table["target"] == target.column)]
+        parts = [
+            f"{level_name(row['level'])} in a median of {steps(row['median'])} steps "
+            f"({percent(row['reached_fraction'])} of the runs get there)"
+            for _, row in rows.iterrows()
+        ]
+        if parts:
+            found.append(f"To {target.text}, by {factor_name(by)}: {'; '.join(parts)}.")
+    if not found and len(draws):
+        found.append(
+            f"The best of {len(draws):,} random draws has {percent(draws['test_accuracy'].max())} test accuracy, the median "
+            f"{percent(draws['test_accuracy'].median())}."
+        )
+    return found[:5]
+
+
+def _arm(row: pd.Series) -> str:
+    return ", ".join(level_name(row[factor]) for factor in FACTORS)
+
+
+def _what_matters(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
+    effects, differences = tables["effects"], tables["differences"]
+    blocks: list[Figure | Table] = [figures.variance_shares(effects, tables["random_effects"])]
+    if len(differences):
+        blocks.append(figures.differences(differences))
+    if (effects["order"] == 2).any():
+        blocks.append(figures.interactions(effects, tables["interactions"], study))
+    return Section(
+        "what-matters",
+        "What matters",
+        [
+            "How much of the spread of results each choice accounts for, which levels differ, and which choices cannot be "
+            "judged one at a time."
+        ],
+        blocks,
+    )
+
+
+def _loss_curves(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
+    curves = tables["curves"]
+    return Section(
+        "loss-curves",
+        "Loss curves",
+        [],
+        [figures.loss_curves(curves, study, "level"), figures.loss_curves(curves, study, "best")],
+    )
+
+
+def _units(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
+    table = tables["units"]
+    shown = table[table["by"] == "init"]
+    ends = shown[shown["step"].isin([shown["step"].min(), shown["step"].max()])]
+    found = {(row["activation"], row["level"], row["depth"], row["step"]): row for _, row in ends.iterrows()}
+    first, last = ends["step"].min(), ends["step"].max()
+    rows = []
+    for activation in study.factors["activation"]:
+        for init in study.factors["init"]:
+            for depth in sorted(ends["depth"].unique()):
+                pair = [found.get((activation, init, depth, step)) for step in (first, last)]
+                if any(row is None for row in pair):
+                    continue
+                cells = [
+                    row[column] for column in ("dead_fraction", "saturated_fraction") for row in pair if row is not None
+                ]
+                rows.append((level_name(activation), level_name(init), str(depth), *map(percent, cells)))
+    return Section(
+        "units",
+        "Dead and saturated units",
+        [],
+        [
+            figures.units(table, study),
+            Table(
+                "Dead and saturated shares by layer",
+                (
+                    "activation",
+                    "initialisation",
+                    "layer",
+                    "dead at start",
+                    "dead at end",
+                    "saturated at start",
+                    "at end",
+                ),
+                rows,
+                "Means over the final runs. Measured on the whole training part; with BatchNorm, the start is measured with "
+                "the training part's own statistics.",
+                "units",
+                text_columns=2,
+            ),
+        ],
+    )
+
+
+def _convergence(study: Study, final: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> Section:
+    if not study.targets:
+        return Section("convergence", "Convergence speed", ["The study states no targets."])
+    found = {(row["factor"], row["level"], row["target"]): row for _, row in tables["convergence"].iterrows()}
+    rows = []
+    for factor in FACTORS:
+        for level in study.factors[factor]:
+            cells: list[str] = []
+            for target in study.targets:
+                row = found.get((factor, level, target.column))
+                if row is None:
+                    cells += ["–"] * 3
+                else:
+                    cells += [percent(row["reached_fraction"], 0), steps(row["median"]), steps(row["quartile_3"])]
+            rows.append((factor_name(factor), level_name(level), *cells))
+    header = ["factor", "level"]
+    for target in study.targets:
+        mark = f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
+        header += [f"{mark}: reached", "median", "3rd quartile"]
+    varied = [factor for factor in ("optimizer", "normalisation", "activation") if len(study.factors[factor]) > 1]
+    return Section(
+        "convergence",
+        "Convergence speed",
+        [
+            "Steps to targets that were stated before the runs. A run that never gets there needs infinitely many steps and "
+            "stays in every count and quantile."
+        ],
+        [
+            figures.time_to_target(final, study, varied or ["optimizer"]),
+            Table(
+                "Optimizer steps to each target",
+                tuple(header),
+                rows,
+                "Median and third quartile over all final runs of the level, in optimizer steps; never: more than that share "
+                "of the runs did not reach the target within its budget. Resolution: one epoch.",
+                "convergence",
+                text_columns=2,
+            ),
+        ],
+    )
+
+
+def _accuracy(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
+    levels, cells = tables["levels"], tables["cells"]
+    rows = [
+        (
+            factor_name(row["factor"]),
+            level_name(row["level"]),
+            percent(row["mean"]),
+            percent_interval(row["low"], row["high"]),
+            percent(row["decile_1"]),
+            percent(row["median"]),
+            percent(row["decile_9"]),
+            percent(row["best_cell"]),
+            percent(row["dead_fraction"]),
+            f"{row['diverged']:,} of {row['trials']:,}",
+        )
+        for _, row in levels.iterrows()
+    ]
+    listed = cells if len(cells) <= 2 * LISTED_ARMS else cells.head(LISTED_ARMS)
+    blocks: list[Figure | Table] = [
+        Table(
+            "Test accuracy by level",
+            (
+                "factor",
+                "level",
+                "mean",
+                "95 % interval",
+                "10 %",
+                "median",
+                "90 %",
+                "best arm",
+                "dead units",
+                "diverged",
+            ),
+            rows,
+            "Mean and interval over seeds; 10 %, median and 90 % over all final runs; best arm: the level's combination "
+            "with the best validation accuracy.",
+            "levels",
+            text_columns=2,
+        ),
+        _arms(f"The {len(listed)} arms with the best validation accuracy", listed, 1),
+    ]
+    if len(listed) < len(cells):
+        tail = cells.tail(LISTED_ARMS // 2)
+        blocks.append(_arms(f"The {len(tail)} arms with the worst", tail, len(cells) - len(tail) + 1))
+    return Section(
+        "accuracy", "Accuracy", [f"All {len(cells):,} arms are in the table behind these: one row each."], blocks
+    )
+
+
+def _arms(title: str, cells: pd.DataFrame, first: int) -> Table:
+    rows = [
+        (
+            str(first + position),
+            *(level_name(row[factor]) for factor in FACTORS),
+            f"{row['learning_rate']:.3g}" + (" *" if row["at_edge"] else ""),
+            percent(row["validation_accuracy"]),
+            percent(row["test_accuracy"]),
+            percent_interval(row["low"], row["high"]),
+            percent(row["dead_fraction"]),
+        )
+        for position, (_, row) in enumerate(cells.iterrows())
+    ]
+    header = ("#", *map(factor_name, FACTORS), "rate", "validation", "test", "95 % interval", "dead")
+    return Table(title, header, rows, "* the rate lies at the end of its range.", "cells", text_columns=6)
+
+
+def _rates(study: Study, tables: dict[str, pd.DataFrame], provenance: dict[str, Any]) -> Section:
+    cells = tables["cells"]
+    edge = cells["at_edge"].mean()
+    by = cells.groupby("optimizer", observed=True)["at_edge"].mean()
+    parts = ", ".join(f"{level_name(o)} {percent(by[o], 0)}" for o in study.factors["optimizer"] if o in by)
+    return Section(
+        "learning-rates",
+        "Learning rates",
+        [
+            f"Every cell's rate was chosen on validation data of the tuning seeds alone. {percent(edge, 0)} of the cells chose "
+            f"the first or last rate of their range ({parts}): for these a wider range may do better."
+        ],
+        [figures.rate_sensitivity(tables["rates"], study)],
+    )
+
+
+def _random(study: Study, draws: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> Section:
+    effects = tables["random_effects"]
+    blocks: list[Figure | Table] = [figures.random_sample(draws, study)]
+    if len(effects):
+        rows = [
+            (term_name(row["term"]), percent(row["share"]), percent_interval(row["low"], row["high"]))
+            for _, row in effects.iterrows()
+        ]
+        blocks.append(
+            Table(
+                "Shares of the variance of test accuracy in the random sample",
+                ("term", "share", "95 % interval"),
+                rows,
+                "Main effects; the rate enters as fifths of its optimizer's range. Intervals: bootstrap over draws.",
+                "random_effects",
+            )
+        )
+    return Section(
+        "random-sample",
+        "The random sample",
+        [
+            "Here the rate is drawn, not tuned, so that it competes with the other choices: what a first guess is worth, "
+            "and whether the grid's picture holds away from it."
+        ],
+        blocks,
+    )
+
+
+def _design(study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame], provenance: dict[str, Any]) -> Section:
+    factors = [
+        (
+            factor_name(factor),
+            ", ".join(map(level_name, study.factors[factor])),
+        )
+        for factor in FACTORS
+    ]
+    table = tables["coverage"]
+    columns = ["trials", "ok", "diverged", "stopped_early", "failed"]
+    stages = [
+        (str(row["stage"]), *(f"{row[column]:,}" for column in columns))
+        for _, row in table[table["factor"] == ""].iterrows()
+    ]
+    troubled = table[(table["factor"] != "") & (table["diverged"] + table["failed"] > 0)]
+    by_level = [
+        (
+            str(row["stage"]),
+            factor_name(row["factor"]),
+            level_name(row["level"]),
+            *(f"{row[column]:,}" for column in ("trials", "diverged", "failed")),
+        )
+        for _, row in troubled.iterrows()
+    ]
+    excluded = [(rule["reason"], f"{rule['cells']:,}") for rule in provenance["excluded_cells"]]
+    blocks: list[Figure | Table] = [
+        Table("Factors and levels", ("factor", "levels; the first is the reference"), factors, text_columns=2),
+        Table(
+            "Trials by stage and how they ended",
+            ("stage", "trials", "ok", "diverged", "stopped early", "failed"),
+            stages,
+        ),
+    ]
+    if by_level:
+        blocks.append(
+            Table(
+                "Where trials diverged or failed",
+                ("stage", "factor", "level", "trials", "diverged", "failed"),
+                by_level,
+                data="coverage",
+                text_columns=3,
+            )
+        )
+    lost = trials[trials["status"].isin(["diverged", "failed"])].sort_values(["stage", "trial_id"])
+    if len(lost):
+        rows = [
+            (
+                row["trial_id"],
+                row["stage"],
+                _arm(row),
+                f"{row['learning_rate']:.3g}",
+                row["status"] + (f": {row['error']}" if row["error"] else ""),
+                f"{row['steps_run']:,}",
+            )
+            for _, row in lost.head(LISTED_TRIALS).iterrows()
+        ]
+        note = (
+            "" if len(lost) <= LISTED_TRIALS else f"The first {LISTED_TRIALS} of {len(lost):,}; all are in trials.csv."
+        )
+        blocks.append(
+            Table(
+                "Trials that diverged or failed",
+                ("trial", "stage", "arm", "rate", "how it ended", "after steps"),
+                rows,
+                note,
+                text_columns=3,
+            )
+        )
+    if excluded:
+        blocks.append(Table("Combinations not run", ("reason", "cells"), excluded))
+    return Section(
+        "design",
+        "Design and coverage",
+        [
+            f"Data: {study.data}. Network: {full_text(study.network, TABLES['network'])}. "
+            f"Budget: {study.epochs} epochs of batches of {study.batch_size}. "
+            f"{percent(study.validation_share, 0)} of the examples are for validation, {percent(study.test_share, 0)} for test; "
+            f"the split is stratified by class and drawn anew for each seed. "
+            + (
+                "No combination of levels is excluded."
+                if not excluded
+                else "Excluded combinations are listed with their reason."
+            )
+        ],
+        blocks,
+    )
+
+
+def _methods(study: Study) -> Section:
+    rows = []
+    for factor in FACTORS:
+        for text in study.factors[factor]:
+            level = TABLES[factor][split_level(text)[0]]
+            rows.append((factor_name(factor), level_name(text), level.formula, level.source))
+    return Section(
+        "methods",
+        "How to read this",
+        [
+            "Pairing. A seed fixes the split, the order of the data and the initial draws, so runs that differ in one choice "
+            "see the same examples in the same order from comparable starts.",
+            "Fairness. Every cell of the grid has its learning rate tuned on validation data, on seeds of its own; the final "
+            "runs use other seeds. Test data are looked at once, at the end of a run. Preprocessing is fitted on training data.",
+            "Intervals. The seed is the unit of replication: an estimate is made once for each seed, and the 95 % interval is "
+            "Student's t over these. With few seeds intervals are wide; that is the price of honesty, not a fault of the runs.",
+            "Failure counts. A run whose loss stops being finite has diverged: its accuracy is what it was then (an output "
+            "that is not finite is wrong), and it reaches a target never.",
+            "Limits. One data set of small grey images, one small network, one budget: rankings may differ elsewhere. Rates at "
+            "the end of their range are marked. Comparisons are not corrected for their number.",
+        ],
+        [Table("What the levels are", ("factor", "level", "formula", "source"), rows, text_columns=4)],
+    )
+
+
+def _provenance(provenance: dict[str, Any]) -> Section:
+    source, hardware, training = provenance["source"], provenance["hardware"], provenance["training"]
+    state = {True: " with uncommitted changes", False: "", None: ""}[source["dirty"]]
+    seeds = "; ".join(
+        f"{name}: " + ", ".join(f"{use} {' '.join(map(str, values))}" for use, values in uses.items())
+        for name, uses in provenance["seeds"].items()
+    )
+    facts = [
+        ("study digest", provenance["study_digest"]),
+        ("trainatlas", f"{provenance['trainatlas']}, training version {provenance['training_version']}"),
+        ("commit", f"{source['commit']}{state}"),
+        ("Python", provenance["python"]),
+        *((name, version) for name, version in provenance["packages"].items()),
+        ("system", f"{hardware['system']} on {hardware['machine']}"),
+        ("processor", f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']:g} GiB"),
+        ("trained on", ", ".join(hardware["training_devices"])),
+        ("seeds", seeds),
+        ("trained from", f"{training['first_start']} to {training['last_end']}"),
+        ("wall time of training", duration(training["wall_seconds"])),
+        ("core time of training", f"{duration(training['core_seconds'])} in {training['packs']} packs"),
+        ("optimizer steps, all trials", f"{training['trial_steps']:,}"),
+        ("peak memory of a job", f"{training['peak_memory_mib']:,.0f} MiB"),
+    ]
+    return Section(
+        "provenance",
+        "Provenance",
+        ["The same study, commit and machine give the same tables, times apart."],
+        [Table("How these results came about", ("what", "value"), facts, text_columns=2)],
+    )

@@ -1,0 +1,90 @@
+"""Names and numbers as readers see them."""
+
+from __future__ import annotations
+
+import math
+
+_FACTORS = {
+    "activation": "activation",
+    "init": "initialisation",
+    "normalisation": "normalisation",
+    "optimizer": "optimizer",
+    "preprocessing": "preprocessing",
+    "learning_rate": "learning rate",
+    "remainder": "higher orders and chance",
+}
+_LEVELS = {
+    "relu": "ReLU",
+    "leaky_relu": "leaky ReLU",
+    "elu": "ELU",
+    "xavier_normal": "Xavier normal",
+    "xavier_uniform": "Xavier uniform",
+    "kaiming_normal": "He normal",
+    "kaiming_uniform": "He uniform",
+    "normal": "normal 0.01",
+    "batch": "BatchNorm",
+    "none": "none",
+    "sgd": "SGD",
+    "rmsprop": "RMSprop",
+    "adam": "Adam",
+    "mean_image": "mean image",
+    "channel_mean": "channel mean",
+    "channel_standardize": "channel mean and std",
+    "pca_whitening": "PCA-whitened",
+    "zca_whitening": "ZCA-whitened",
+    "standardize": "standardised",
+}
+
+
+def factor_name(factor: str) -> str:
+    """Return a factor's name in words."""
+    return _FACTORS.get(factor, factor)
+
+
+def level_name(level: str) -> str:
+    """Return a level's name as the field writes it; options stay as given."""
+    name, bracket, options = level.partition("(")
+    if name == "normal" and options.startswith("std="):
+        return f"normal {options.removeprefix('std=').removesuffix(')').removesuffix('.0')}"
+    if name == "pca" and options.startswith("components="):
+        return f"PCA {options.removeprefix('components=').removesuffix(')')}"
+    return _LEVELS.get(name, name) + (bracket + options if bracket else "")
+
+
+def term_name(term: str) -> str:
+    """Return a term of the analysis of variance in words."""
+    return " × ".join(factor_name(part) for part in term.split(" x "))
+
+
+def percent(value: float, decimals: int = 1) -> str:
+    """Return a share as per cent; a dash where it is missing."""
+    return "–" if math.isnan(value) else f"{value * 100:.{decimals}f} %"
+
+
+def points(value: float) -> str:
+    """Return a difference of shares in percentage points, signed."""
+    return "–" if math.isnan(value) else f"{value * 100:+.1f}".replace("-", "−")
+
+
+def percent_interval(low: float, high: float) -> str:
+    """Return an interval of shares, or why there is none."""
+    return "one seed: no interval" if math.isnan(low) else f"{max(low, 0) * 100:.1f} to {min(high, 1) * 100:.1f} %"
+
+
+def points_interval(low: float, high: float) -> str:
+    """Return an interval of differences in percentage points."""
+    return "one seed: no interval" if math.isnan(low) else f"{points(low)} to {points(high)}"
+
+
+def steps(value: float) -> str:
+    """Return a number of steps; infinitely many is `never`."""
+    if math.isnan(value):
+        return "–"
+    return "never" if math.isinf(value) else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,139 @@
+"""What several tests share: a small study, ways to run it, and one thread for torch."""
+
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import torch
+import yaml
+
+from trainatlas.analysis.aggregate import aggregate
+from trainatlas.analysis.analyse import analyse, read_gathered
+from trainatlas.analysis.selection import select
+from trainatlas.catalogue import TABLES, structure
+from trainatlas.study.config import Study, load_study
+from trainatlas.study.planning import pack_path, read_pack, write_first_plan, write_plan
+from trainatlas.study.sampling import final_stage
+from trainatlas.train.pack import train_pack
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples in every run, and no verdict that depends on how busy the machine is.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("suite")
+
+TINY = {
+    "title": "A tiny study",
+    "question": "Does every stage work on a study that takes seconds?",
+    "data": "digits",
+    "network": "mlp(depth=2, width=8)",
+    "epochs": 2,
+    "batch_size": 64,
+    "factors": {
+        "activation": ["relu", "tanh"],
+        "init": ["kaiming_normal", "normal(std=0.01)"],
+        "normalisation": ["none"],
+        "optimizer": ["sgd", "adam"],
+        "preprocessing": ["raw", "standardize"],
+    },
+    "learning_rate": {"sgd": {"low": 0.03, "high": 0.3}, "adam": {"low": 0.001, "high": 0.01}},
+    "samples": [
+        {"name": "grid", "strategy": "grid", "rates": 2, "tuning_seeds": [0], "seeds": [1, 2]},
+        {"name": "random", "strategy": "random", "draws": 6, "seeds": [3, 4]},
+    ],
+    "targets": [{"metric": "validation_accuracy", "value": 0.2}, {"metric": "train_error", "value": 0.001}],
+    "pack_trials": 16,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tests run side by side, a process a core; threads of their own would only quarrel."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny() -> dict[str, Any]:
+    """What the YAML of a study of 38 trials now and 32 more when rates are chosen says; a copy of one's own."""
+    return copy.deepcopy(TINY)
+
+
+@pytest.fixture
+def digits() -> dict[str, Any]:
+    """What the YAML of the default study says."""
+    return yaml.safe_load((ROOT / "benchmarks" / "digits.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def study_of(tmp_path: Path) -> Callable[..., Study]:
+    """Return a function that checks what a YAML says, as if it stood in a file, and returns the Study."""
+
+    def study(content: dict[str, Any], name: str = "tiny") -> Study:
+        path = tmp_path / "studies" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        return load_study(path, TABLES)
+
+    return study
+
+
+@pytest.fixture
+def run_study() -> Callable[[Study, Path], dict[str, Any]]:
+    """Return a function that takes a study through every stage in this process, as the rules do."""
+
+    def run(study: Study, folder: Path) -> dict[str, Any]:
+        train_all(folder, write_first_plan(study, folder, structure)["packs"])
+        rates = select(study, folder)
+        train_all(folder, write_plan(study, folder, "final", final_stage(study, rates), structure)["packs"])
+        aggregate(study, folder)
+        return analyse(study, read_gathered(study, folder))
+
+    def train_all(folder: Path, packs: list[str]) -> None:
+        for pack in packs:
+            out = folder / "raw" / pack
+            if not out.exists():
+                train_pack(read_pack(pack_path(folder, pack)), out, torch.device("cpu"), 0.0, lambda line: None)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs `trainatlas` with arguments in a process of its own, as a user does."""
+
+    def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "trainatlas.cli", *map(str, arguments)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a few lines of Python, with arguments, in a process of its own."""
+
+    def run(lines: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", lines, *map(str, arguments)]
+        return subprocess.run(
+            words, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT, env=os.environ | environment
+        )
+
+    return run
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if not sys.platform.startswith("linux") or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root may mount a disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -1,0 +1,131 @@
+"""One level has one spelling, and whatever names no level is refused in one line."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainatlas.catalogue import TABLES
+from trainatlas.study.errors import UserError
+from trainatlas.study.levels import Level, LevelTable, Option, OptionValue, parse_level, split_level
+
+LEVELS = [(table, level) for table in TABLES.values() for level in table.values()]
+WITH_OPTIONS = [(table, level) for table, level in LEVELS if level.options]
+OPTIONS = [(table, level, key) for table, level in WITH_OPTIONS for key in level.options]
+
+
+def name(value: object) -> str:
+    return getattr(value, "factor", None) or getattr(value, "name", None) or str(value)
+
+
+def values_of(option: Option) -> st.SearchStrategy[OptionValue]:
+    if isinstance(option.default, int):
+        return st.integers(int(option.low), int(option.high))
+    return st.floats(option.low, option.high, exclude_min=option.open_low)
+
+
+def call(level: Level, options: Mapping[str, OptionValue], spaces: str = "") -> str:
+    comma = f"{spaces},{spaces}"
+    return f"{level.name}({comma.join(f'{key}{spaces}={spaces}{value!r}' for key, value in options.items())})"
+
+
+@pytest.mark.parametrize(("table", "level"), LEVELS, ids=name)
+def test_a_bare_name_is_canonical(table: LevelTable, level: Level) -> None:
+    assert parse_level(level.name, table) == level.name
+
+
+@pytest.mark.parametrize(("table", "level"), LEVELS, ids=name)
+def test_every_entry_says_what_it_is_and_where_it_comes_from(table: LevelTable, level: Level) -> None:
+    assert table[level.name] is level
+    assert level.formula and level.source
+    for option in level.options.values():
+        assert option.meaning
+        assert option.check(option.default) == option.default
+
+
+@pytest.mark.parametrize(("table", "level"), WITH_OPTIONS, ids=name)
+@given(data=st.data())
+def test_spelling_order_and_defaults_do_not_matter(table: LevelTable, level: Level, data: st.DataObject) -> None:
+    values = {key: data.draw(values_of(option), label=key) for key, option in level.options.items()}
+    shuffled = dict(data.draw(st.permutations(list(values.items()))))
+    canonical = parse_level(call(level, values), table)
+    assert parse_level(call(level, shuffled, spaces=" "), table) == canonical
+    assert parse_level(canonical, table) == canonical
+    without_defaults = {key: value for key, value in shuffled.items() if value != level.options[key].default}
+    assert parse_level(call(level, without_defaults), table) == canonical
+
+
+@pytest.mark.parametrize(("table", "level"), WITH_OPTIONS, ids=name)
+@given(data=st.data())
+def test_the_canonical_form_holds_the_same_values(table: LevelTable, level: Level, data: st.DataObject) -> None:
+    values = {key: data.draw(values_of(option), label=key) for key, option in level.options.items()}
+    parsed_name, kept = split_level(parse_level(call(level, values), table))
+    assert parsed_name == level.name
+    assert {key: option.default for key, option in level.options.items()} | kept == values
+
+
+@pytest.mark.parametrize(("table", "level", "key"), OPTIONS, ids=name)
+@pytest.mark.parametrize("bad", ["{above}", "{below}", "float('nan')", "1e999", "True", "'1'", "None", "[1]", "{{}}"])
+def test_a_value_out_of_range_is_refused_with_the_range(table: LevelTable, level: Level, key: str, bad: str) -> None:
+    option = level.options[key]
+    value = bad.format(above=option.high * 2 + 1, below=option.low - 1)
+    with pytest.raises(UserError) as caught:
+        parse_level(f"{level.name}({key}={value})", table)
+    assert table.factor in str(caught.value)
+    assert "allowed: " in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("table", "level", "key"), OPTIONS, ids=name)
+def test_the_ends_of_a_range_are_allowed_unless_it_says_otherwise(table: LevelTable, level: Level, key: str) -> None:
+    option = level.options[key]
+    parse_level(f"{level.name}({key}={option.high})", table)
+    if option.open_low:
+        with pytest.raises(UserError, match=rf"{key}.*allowed: a number in \("):
+            parse_level(f"{level.name}({key}={option.low})", table)
+    else:
+        parse_level(f"{level.name}({key}={option.low})", table)
+
+
+@pytest.mark.parametrize(("table", "level", "key"), OPTIONS, ids=name)
+def test_a_whole_number_takes_no_fraction(table: LevelTable, level: Level, key: str) -> None:
+    option = level.options[key]
+    text = f"{level.name}({key}={min(option.low + 1, option.high) + 0.5})"
+    if isinstance(option.default, int):
+        with pytest.raises(UserError, match="whole number"):
+            parse_level(text, table)
+    else:
+        inside = f"{level.name}({key}={(option.low + option.high) / 2})"
+        assert isinstance(split_level(parse_level(inside, table))[1].get(key, option.default), float)
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=name)
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "nonsense", "{first}(nonsense=1)", "{first}(1)", "{first}(", "{first}(**x)", "{first}(*x)", "1", "a.b",
+     "{first}(a=1, a=2)", "{first}; {first}", "lambda: 0", "__import__('os')", "((", "-" * 100_000 + "1", "\0"],
+)  # fmt: skip
+def test_what_names_no_level_is_refused_in_one_line(table: LevelTable, text: str) -> None:
+    first = next(iter(table))
+    with pytest.raises(UserError) as caught:
+        parse_level(text.format(first=first), table)
+    assert "allowed: " in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@given(text=st.text())
+def test_no_text_ends_otherwise_than_in_a_level_or_a_message(text: str) -> None:
+    table = TABLES["activation"]
+    try:
+        canonical = parse_level(text, table)
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert split_level(canonical)[0] in table
+
+
+def test_two_levels_of_one_name_are_a_mistake_in_the_table() -> None:
+    level = Level("relu", "x", "-", lambda: None)
+    with pytest.raises(ValueError, match="share a name"):
+        LevelTable("activation", level, level)

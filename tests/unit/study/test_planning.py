@@ -1,0 +1,345 @@
+"""Every trial has one pack, packs are even, and what was planned before is never planned again."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainatlas.catalogue import structure
+from trainatlas.study import planning, trial
+from trainatlas.study.config import Study
+from trainatlas.study.errors import UserError
+from trainatlas.study.planning import (
+    STACK_LIMIT,
+    existing_homes,
+    form_packs,
+    form_stacks,
+    pack_path,
+    read_pack,
+    read_plan,
+    summary_path,
+    write_first_plan,
+    write_plan,
+)
+from trainatlas.study.sampling import final_stage, first_stage
+from trainatlas.study.storage import read_json
+from trainatlas.study.trial import TRAINING_VERSION, Trial
+
+StudyOf = Callable[..., Study]
+Content = dict[str, Any]
+Python = Callable[..., Any]
+
+TRIAL = Trial("digits", "mlp", "relu", "normal", "none", "sgd", "raw", 0.1, 64, 2, 0)
+
+TRIALS = st.lists(
+    st.builds(
+        Trial,
+        data=st.just("digits"),
+        network=st.just("mlp"),
+        activation=st.sampled_from(["relu", "tanh", "elu"]),
+        init=st.sampled_from(["normal", "xavier_normal"]),
+        normalisation=st.sampled_from(["none", "batch"]),
+        optimizer=st.sampled_from(["sgd", "momentum", "momentum(momentum=0.5)", "adam"]),
+        preprocessing=st.sampled_from(["raw", "pca", "pca(components=8)"]),
+        learning_rate=st.sampled_from([0.01, 0.1, 1.0]),
+        batch_size=st.just(64),
+        epochs=st.sampled_from([2, 5]),
+        seed=st.integers(0, 20),
+    ),
+    max_size=150,
+    unique=True,
+)
+
+
+def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.glob("*.json"))}
+
+
+@given(trials=TRIALS, limit=st.integers(1, 40), order=st.randoms())
+def test_a_stack_is_of_one_structure_and_no_larger_than_allowed(trials: list[Trial], limit: int, order: Any) -> None:
+    stacks = form_stacks(trials, structure, limit)
+    assert Counter(trial for stack in stacks for trial in stack) == Counter(trials)
+    sizes = defaultdict(list)
+    for stack in stacks:
+        (kind,) = {structure(trial) for trial in stack}
+        sizes[kind].append(len(stack))
+        assert len(stack) <= limit
+    for group in sizes.values():
+        assert max(group) - min(group) <= 1
+    order.shuffle(trials)
+    assert form_stacks(trials, structure, limit) == stacks
+
+
+@given(trials=TRIALS, limit=st.integers(1, 40))
+def test_trials_of_one_optimizer_stand_together(trials: list[Trial], limit: int) -> None:
+    for stack in form_stacks(trials, structure, limit):
+        optimizers = [trial.optimizer for trial in stack]
+        changes = sum(left != right for left, right in zip(optimizers, optimizers[1:], strict=False))
+        assert changes == len(set(optimizers)) - 1
+
+
+@given(trials=TRIALS, pack_trials=st.integers(1, 60), order=st.randoms())
+def test_every_trial_is_in_one_pack_and_packs_are_even(trials: list[Trial], pack_trials: int, order: Any) -> None:
+    packs = form_packs(trials, structure, pack_trials)
+    assert Counter(trial for pack in packs for trial in pack) == Counter(trials)
+    assert all(packs)
+    if packs:
+        costs = [sum(trial.epochs for trial in pack) for pack in packs]
+        stacks = form_stacks(trials, structure, min(STACK_LIMIT, pack_trials))
+        dearest = max(sum(trial.epochs for trial in stack) for stack in stacks)
+        assert max(costs) - min(costs) <= dearest  # the bound of dealing to the lightest (Graham 1969)
+    order.shuffle(trials)
+    assert form_packs(trials, structure, pack_trials) == packs
+
+
+def test_the_plan_lists_every_trial_with_its_pack(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
+    study = study_of(tiny)
+    summary = write_first_plan(study, tmp_path, structure)
+    rows = read_plan(tmp_path, "first")
+    expected = {(item.trial.trial_id, item.sample, item.stage) for item in first_stage(study)}
+    assert {(row["trial_id"], row["sample"], row["stage"]) for row in rows} == expected
+    assert len(rows) == len(expected) == summary["trials"]
+    assert summary == read_json(summary_path(tmp_path, "first"), "")
+    assert summary["packs"] == sorted({row["pack"] for row in rows})
+    assert summary["trials_by_stage"] == {"tuning": 32, "random": 6}
+    assert (summary["cells"], summary["draws"], summary["final_trials"]) == (16, 6, 32)
+    packs = {name: read_pack(pack_path(tmp_path, name)) for name in summary["packs"]}
+    for row in rows:
+        homes = [name for name, pack in packs.items() if row["trial_id"] in {t.trial_id for t in pack.trials}]
+        assert homes == [row["pack"]]
+
+
+def test_the_summary_counts_excluded_cells_by_reason(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
+    tiny["exclude"] = [
+        {"when": {"activation": ["tanh"], "init": ["normal"]}, "reason": "too slow"},
+        {"when": {"activation": ["tanh"], "optimizer": ["sgd"]}, "reason": "known"},
+    ]
+    summary = write_first_plan(study_of(tiny), tmp_path, structure)
+    counts = {entry["reason"]: entry["cells"] for entry in summary["excluded_cells"]}
+    assert counts == {"too slow": 4, "known": 2}  # a cell that two rules exclude counts for the first
+    assert summary["cells"] == 10
+
+
+def test_tuning_runs_are_probed_lightly_and_the_others_as_the_study_says(
+    tiny: Content, study_of: StudyOf, tmp_path: Path
+) -> None:
+    study = study_of(tiny)
+    summary = write_first_plan(study, tmp_path, structure)
+    stages = {row["trial_id"]: row["stage"] for row in read_plan(tmp_path, "first")}
+    for name in summary["packs"]:
+        pack = read_pack(pack_path(tmp_path, name))
+        (stage,) = {stages[trial.trial_id] for trial in pack.trials}
+        assert pack.probes == ("light" if stage == "tuning" else "standard")
+
+
+def test_planning_twice_writes_no_pack_anew(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
+    study = study_of(tiny)
+    first = write_first_plan(study, tmp_path, structure)
+    before = files_of(tmp_path / "packs")
+    assert write_first_plan(study, tmp_path, structure) == first
+    assert files_of(tmp_path / "packs") == before
+
+
+@pytest.mark.parametrize(
+    "grow",
+    [
+        lambda study: study["factors"]["activation"].append("sigmoid"),
+        lambda study: study["factors"]["normalisation"].append("batch"),
+        lambda study: study["factors"]["preprocessing"].insert(0, "pca(components=5)"),
+        lambda study: study["samples"][0].update(tuning_seeds=[0, 5]),
+        lambda study: study["samples"][0].update(rates=3),
+        lambda study: study["samples"][1].update(draws=40),
+        lambda study: study.update(pack_trials=5),
+        lambda study: study.update(epochs=3),
+    ],
+    ids=["activation", "normalisation", "preprocessing", "seed", "rates", "draws", "pack size", "epochs"],
+)
+def test_growing_a_study_never_forms_a_pack_anew(
+    grow: Callable[[Content], None], tiny: Content, study_of: StudyOf, tmp_path: Path
+) -> None:
+    write_first_plan(study_of(tiny), tmp_path, structure)
+    before, homes = files_of(tmp_path / "packs"), existing_homes(tmp_path)
+    grow(tiny)
+    grown = study_of(tiny)
+    write_first_plan(grown, tmp_path, structure)
+    after = files_of(tmp_path / "packs")
+    assert {name: after[name] for name in before} == before
+    new_packs = [read_pack(tmp_path / "packs" / name) for name in after if name not in before]
+    in_new_packs = {trial.trial_id for pack in new_packs for trial in pack.trials}
+    wanted = {item.trial.trial_id for item in first_stage(grown)}
+    assert in_new_packs == wanted - set(homes)
+    assert {row["trial_id"] for row in read_plan(tmp_path, "first")} == wanted
+
+
+def test_a_trial_that_returns_finds_its_pack_again(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
+    study = study_of(tiny)
+    write_first_plan(study, tmp_path, structure)
+    rows, files = read_plan(tmp_path, "first"), files_of(tmp_path / "packs")
+    smaller = tiny | {"factors": tiny["factors"] | {"activation": ["relu"]}}
+    write_first_plan(study_of(smaller), tmp_path, structure)
+    assert len(read_plan(tmp_path, "first")) < len(rows)
+    write_first_plan(study_of(tiny), tmp_path, structure)
+    assert read_plan(tmp_path, "first") == rows
+    assert files.items() <= files_of(tmp_path / "packs").items()
+
+
+def test_final_runs_get_packs_of_their_own(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
+    study = study_of(tiny)
+    first = write_first_plan(study, tmp_path, structure)
+    rates = [("grid", cell, 0.1) for cell in study.cells()]
+    final = write_plan(study, tmp_path, "final", final_stage(study, rates), structure)
+    assert final["trials"] == 32
+    assert set(first["packs"]).isdisjoint(final["packs"])
+    assert write_first_plan(study, tmp_path, structure) == first
+
+
+def test_raising_the_training_version_plans_all_packs_anew(
+    tiny: Content, study_of: StudyOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of(tiny)
+    old = write_first_plan(study, tmp_path, structure)
+    monkeypatch.setattr(planning, "TRAINING_VERSION", TRAINING_VERSION + 1)
+    monkeypatch.setattr(trial, "TRAINING_VERSION", TRAINING_VERSION + 1)
+    new = write_first_plan(study, tmp_path, structure)
+    assert set(new["packs"]).isdisjoint(old["packs"])
+    for name in old["packs"]:
+        with pytest.raises(UserError, match=rf"{name}\.json: training_version is {TRAINING_VERSION}; allowed: "):
+            read_pack(pack_path(tmp_path, name))
+
+
+def alter(change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        changed = change(content)
+        path.write_text(json.dumps(content if changed is None else changed), encoding="utf-8")
+
+    return edit
+
+
+def first_trial(content: Any) -> Any:
+    return next(iter(content["trials"].values()))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        alter(lambda content: first_trial(content).update(learning_rate=9.0)),
+        alter(lambda content: first_trial(content).update(seed=99)),
+        alter(lambda content: content["trials"].pop(next(iter(content["trials"])))),
+        alter(lambda content: content.update(probes="standard")),
+        alter(lambda content: content.update(training_version=TRAINING_VERSION - 1)),
+        alter(lambda content: first_trial(content).update(colour="red")),
+        alter(lambda content: first_trial(content).pop("seed")),
+        alter(lambda content: content.pop("trials")),
+        alter(lambda content: content.update(trials=["a"])),
+        alter(lambda content: [content]),
+        alter(lambda content: "pack"),
+        lambda path: path.write_text("", encoding="utf-8"),
+        lambda path: path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8"),
+        lambda path: path.write_bytes(b"\xff"),
+        lambda path: path.unlink(),
+    ],
+    ids=["rate", "seed", "fewer", "probes", "version", "more keys", "fewer keys", "no trials", "list of trials", "list",
+         "text", "empty", "torn", "bytes", "missing"],
+)  # fmt: skip
+def test_an_altered_pack_is_refused_with_its_name(
+    spoil: Callable[[Path], object], tiny: Content, study_of: StudyOf, tmp_path: Path
+) -> None:
+    summary = write_first_plan(study_of(tiny), tmp_path, structure)
+    stages = {row["pack"]: row["stage"] for row in read_plan(tmp_path, "first")}
+    path = pack_path(tmp_path, next(name for name in summary["packs"] if stages[name] == "tuning"))
+    read_pack(path)
+    spoil(path)
+    with pytest.raises(UserError) as caught:
+        read_pack(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "trainatlas plan" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '"pack"', "3", "null"])
+def test_a_broken_pack_file_stops_planning_with_its_name(
+    content: str, tiny: Content, study_of: StudyOf, tmp_path: Path
+) -> None:
+    broken = tmp_path / "packs" / "0123456789ab.json"
+    broken.parent.mkdir()
+    broken.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"0123456789ab\.json: "):
+        write_first_plan(study_of(tiny), tmp_path, structure)
+
+
+def test_a_plan_with_other_columns_is_refused(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"plan\.csv: no such file; `trainatlas plan` makes it"):
+        read_plan(tmp_path, "first")
+    (tmp_path / "plan.csv").write_text("trial_id,pack\na,b\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"plan\.csv: columns are .*; allowed: trial_id, sample, stage, pack"):
+        read_plan(tmp_path, "first")
+
+
+def test_trials_of_unlike_shapes_do_not_share_a_structure() -> None:
+    assert structure(TRIAL) == structure(replace(TRIAL, preprocessing="pca", optimizer="adam", init="normal(std=1.0)"))
+    for change in (
+        {"preprocessing": "pca(components=8)"},
+        {"network": "mlp(depth=3)"},
+        {"activation": "tanh"},
+        {"normalisation": "batch"},
+        {"batch_size": 32},
+        {"epochs": 3},
+        {"test_share": 0.1},
+    ):
+        assert structure(replace(TRIAL, **change)) != structure(TRIAL)
+
+
+def test_plans_do_not_depend_on_pythons_hash_seed(tiny: Content, tmp_path: Path, python: Python) -> None:
+    study = tmp_path / "tiny.yaml"
+    study.write_text(yaml.safe_dump(tiny), encoding="utf-8")
+    plan = "import sys; from trainatlas.cli import main; sys.argv[0] = 'trainatlas'; main()"
+    for seed in ("0", "1"):
+        done = python(plan, "plan", study, "--results", tmp_path / seed, PYTHONHASHSEED=seed)
+        assert done.returncode == 0, done.stderr
+    first, second = ({path.name: path.read_bytes() for path in (tmp_path / seed).rglob("*.*")} for seed in ("0", "1"))
+    assert len(first) > 3
+    assert first == second
+
+
+HEAVY = {"torch", "numpy", "pandas", "sklearn", "scipy", "pandera", "pyarrow", "statsmodels", "matplotlib"}
+
+
+def test_planning_imports_nothing_heavy(tiny: Content, tmp_path: Path, python: Python) -> None:
+    study = tmp_path / "tiny.yaml"
+    study.write_text(yaml.safe_dump(tiny), encoding="utf-8")
+    lines = """
+import sys
+sys.argv[0] = "trainatlas"
+from trainatlas.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print(sorted(set(sys.argv[-1].split(",")) & set(sys.modules)))
+"""
+    lines = lines.replace("sys.argv[-1]", "heavy").replace("import sys\n", "import sys\nheavy = sys.argv.pop()\n", 1)
+    done = python(lines, "plan", study, "--results", tmp_path, ",".join(HEAVY))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert (tmp_path / "tiny" / "plan.json").exists()
+
+
+def test_the_snakefile_imports_nothing_heavy(python: Python) -> None:
+    lines = """
+import sys
+import trainatlas.workflow
+import trainatlas.analysis.columns
+trainatlas.workflow.settle_config({}, on_error=sys.exit)
+print(sorted(set(sys.argv[1].split(",")) & set(sys.modules)))
+"""
+    done = python(lines, ",".join(HEAVY))
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+

@@ -1,0 +1,178 @@
+"""Random draws are what the study says they are, and a study that grows keeps the trials it has."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from trainatlas.study.config import Study
+from trainatlas.study.sampling import Planned, final_stage, first_stage
+from trainatlas.study.trial import FACTORS, Trial
+
+StudyOf = Callable[..., Study]
+Content = dict[str, Any]
+DRAWS = 10_000
+ONE_IN_A_THOUSAND = 1e-3
+
+
+@pytest.fixture
+def large(digits: Content, study_of: StudyOf) -> tuple[Study, list[Trial]]:
+    """The default study with many draws, and these draws."""
+    digits["samples"] = [{"name": "random", "strategy": "random", "draws": DRAWS, "seeds": [6, 7, 8, 9]}]
+    study = study_of(digits)
+    return study, trials(study, "random")
+
+
+def trials(study: Study, stage: str) -> list[Trial]:
+    return [planned.trial for planned in first_stage(study) if planned.stage == stage]
+
+
+def rates_of(study: Study, rate: float = 0.1) -> list[tuple[str, dict[str, str], float]]:
+    return [("grid", cell, rate) for cell in study.cells()]
+
+
+def test_every_drawn_rate_lies_in_the_range_of_its_optimizer(large: tuple[Study, list[Trial]]) -> None:
+    study, drawn = large
+    assert len(drawn) == DRAWS
+    for trial in drawn:
+        allowed = study.rate_range(trial.optimizer)
+        assert allowed.low <= trial.learning_rate <= allowed.high
+
+
+def test_rates_are_drawn_log_uniformly(large: tuple[Study, list[Trial]]) -> None:
+    study, drawn = large
+    for optimizer in study.factors["optimizer"]:
+        allowed = study.rate_range(optimizer)
+        rates = [trial.learning_rate for trial in drawn if trial.optimizer == optimizer]
+        law = stats.loguniform(allowed.low, allowed.high)
+        assert stats.kstest(rates, law.cdf).pvalue > ONE_IN_A_THOUSAND
+    shares = [
+        (stats.loguniform(study.rate_range(trial.optimizer).low, study.rate_range(trial.optimizer).high)).cdf(
+            trial.learning_rate
+        )
+        for trial in drawn[:1000]
+    ]
+    assert stats.kstest(shares, "uniform").pvalue > ONE_IN_A_THOUSAND
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_levels_are_drawn_equally_often(factor: str, large: tuple[Study, list[Trial]]) -> None:
+    study, drawn = large
+    counts = Counter(getattr(trial, factor) for trial in drawn)
+    assert set(counts) == set(study.factors[factor])
+    assert stats.chisquare(list(counts.values())).pvalue > ONE_IN_A_THOUSAND
+
+
+@pytest.mark.parametrize(("a", "b"), [("activation", "init"), ("optimizer", "preprocessing"), ("init", "optimizer")])
+def test_factors_are_drawn_independently(a: str, b: str, large: tuple[Study, list[Trial]]) -> None:
+    study, drawn = large
+    counts = Counter((getattr(trial, a), getattr(trial, b)) for trial in drawn)
+    table = [[counts[x, y] for y in study.factors[b]] for x in study.factors[a]]
+    assert stats.chi2_contingency(table).pvalue > ONE_IN_A_THOUSAND
+
+
+def test_seeds_are_used_equally_often(large: tuple[Study, list[Trial]]) -> None:
+    _, drawn = large
+    assert set(Counter(trial.seed for trial in drawn).values()) == {DRAWS // 4}
+
+
+def test_more_draws_keep_the_earlier_ones(tiny: Content, study_of: StudyOf) -> None:
+    tiny["samples"][1]["draws"] = 50
+    few = trials(study_of(tiny), "random")
+    tiny["samples"][1]["draws"] = 80
+    many = trials(study_of(tiny), "random")
+    assert many[:50] == few
+    assert len(many) == 80
+
+
+def test_the_order_of_levels_changes_no_draw(tiny: Content, study_of: StudyOf) -> None:
+    tiny["samples"][1]["draws"] = 50
+    before = trials(study_of(tiny), "random")
+    for levels in tiny["factors"].values():
+        levels.reverse()
+    assert trials(study_of(tiny), "random") == before
+
+
+def test_a_new_level_takes_over_some_draws_and_leaves_the_others(tiny: Content, study_of: StudyOf) -> None:
+    tiny["samples"][1]["draws"] = 90
+    before = trials(study_of(tiny), "random")
+    tiny["factors"]["activation"].append("sigmoid")
+    after = trials(study_of(tiny), "random")
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert {trial.activation for trial in changed} == {"sigmoid"}
+    assert 15 <= len(changed) <= 45
+
+
+def test_another_draw_seed_draws_otherwise(tiny: Content, study_of: StudyOf) -> None:
+    before = set(trials(study_of(tiny), "random"))
+    tiny["samples"][1]["draw_seed"] = 1
+    assert before.isdisjoint(trials(study_of(tiny), "random"))
+
+
+def test_excluded_cells_are_neither_drawn_nor_tuned(tiny: Content, study_of: StudyOf) -> None:
+    tiny["samples"][1]["draws"] = 50
+    everything = first_stage(study_of(tiny))
+    tiny["exclude"] = [{"when": {"activation": ["tanh"], "optimizer": ["sgd"]}, "reason": "for the test"}]
+    kept = first_stage(study_of(tiny))
+    assert kept == [item for item in everything if (item.trial.activation, item.trial.optimizer) != ("tanh", "sgd")]
+
+
+def test_tuning_tries_every_rate_of_every_cell_on_every_tuning_seed(tiny: Content, study_of: StudyOf) -> None:
+    tiny["samples"][0]["tuning_seeds"] = [0, 9]
+    study = study_of(tiny)
+    tried = {(trial.cell, trial.learning_rate, trial.seed) for trial in trials(study, "tuning")}
+    assert tried == {
+        (tuple(cell.values()), rate, seed)
+        for cell in study.cells()
+        for rate in study.rate_range(cell["optimizer"]).grid(2)
+        for seed in (0, 9)
+    }
+
+
+def test_every_trial_is_planned_once(tiny: Content, study_of: StudyOf) -> None:
+    tiny["learning_rate"]["sgd"] = {"low": 0.1, "high": 0.1}
+    planned = first_stage(study_of(tiny))
+    assert len({item.trial.trial_id for item in planned}) == len(planned)
+
+
+def test_final_runs_take_the_chosen_rates_to_every_final_seed(tiny: Content, study_of: StudyOf) -> None:
+    study = study_of(tiny)
+    rates = [(name, cell, 0.01 * (1 + i)) for i, (name, cell, _) in enumerate(rates_of(study))]
+    planned = final_stage(study, rates)
+    assert {item.stage for item in planned} == {"final"}
+    assert {(item.trial.cell, item.trial.learning_rate, item.trial.seed) for item in planned} == {
+        (tuple(cell.values()), rate, seed) for _, cell, rate in rates for seed in (1, 2)
+    }
+
+
+def test_final_seeds_differ_from_tuning_seeds(digits: Content, study_of: StudyOf) -> None:
+    study = study_of(digits)
+    tuned = {trial.seed for trial in trials(study, "tuning")}
+    final = {planned.trial.seed for planned in final_stage(study, rates_of(study))}
+    assert tuned and final and tuned.isdisjoint(final)
+
+
+def test_the_study_decides_all_the_rest(tiny: Content, study_of: StudyOf) -> None:
+    tiny |= {"validation_share": 0.25, "test_share": 0.15}
+    for planned in first_stage(study_of(tiny)):
+        trial = planned.trial
+        assert (trial.data, trial.network, trial.epochs, trial.batch_size) == ("digits", "mlp(width=8)", 2, 64)
+        assert (trial.validation_share, trial.test_share) == (0.25, 0.15)
+
+
+def ids(planned: list[Planned]) -> set[str]:
+    return {item.trial.trial_id for item in planned}
+
+
+def test_identities_survive_another_name_order_and_growth(tiny: Content, study_of: StudyOf) -> None:
+    before = first_stage(study_of(tiny))
+    assert ids(first_stage(study_of(tiny, "renamed"))) == ids(before)
+    reordered = tiny | {"factors": {key: tiny["factors"][key][::-1] for key in reversed(tiny["factors"])}}
+    assert ids(first_stage(study_of(reordered))) == ids(before)
+    tiny["factors"]["activation"].append("sigmoid")
+    tiny["samples"][1]["draws"] = 12
+    grown = first_stage(study_of(tiny))
+    tuned = [item for item in before if item.stage == "tuning"]
+    assert ids(tuned) < ids(grown)

@@ -1,0 +1,98 @@
+"""A trial's identity follows from what it is and from nothing else."""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields, replace
+
+import pytest
+
+from trainatlas.study import trial as module
+from trainatlas.study.trial import FACTORS, TRAINING_VERSION, Trial
+
+TRIAL = Trial(
+    data="digits",
+    network="mlp(width=32)",
+    activation="relu",
+    init="kaiming_normal",
+    normalisation="none",
+    optimizer="sgd",
+    preprocessing="raw",
+    learning_rate=0.1,
+    batch_size=64,
+    epochs=15,
+    seed=1,
+)
+
+CONFIGURATION = TRIAL.as_dict()
+
+# Written out by hand: a digest that changes loses every result that users have.
+CANONICAL = (
+    '{"activation":"relu","batch_size":64,"data":"digits","epochs":15,"init":"kaiming_normal",'
+    '"learning_rate":0.1,"network":"mlp(width=32)","normalisation":"none","optimizer":"sgd",'
+    '"preprocessing":"raw","seed":1}'
+)
+CHANGES = {
+    "data": "other",
+    "network": "mlp",
+    "activation": "tanh",
+    "init": "normal",
+    "normalisation": "batch",
+    "optimizer": "adam",
+    "preprocessing": "standardize",
+    "learning_rate": 0.2,
+    "batch_size": 32,
+    "epochs": 16,
+    "seed": 2,
+    "validation_share": 0.1,
+    "test_share": 0.1,
+}
+
+
+def test_the_identity_is_what_it_always_was() -> None:
+    assert TRIAL.canonical_json() == CANONICAL
+    text = f"{TRAINING_VERSION}\n{CANONICAL}"
+    assert TRIAL.trial_id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_the_golden_identity_of_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TRAINING_VERSION", 1)
+    assert TRIAL.trial_id == "68ad13af134e3b55"
+
+
+@pytest.mark.parametrize("field", fields(Trial), ids=lambda field: field.name)
+def test_every_field_is_part_of_the_identity(field: object) -> None:
+    name = field.name  # type: ignore[attr-defined]
+    assert replace(TRIAL, **{name: CHANGES[name]}).trial_id != TRIAL.trial_id
+
+
+def test_a_field_at_its_default_stays_out_of_the_identity() -> None:
+    assert replace(TRIAL, validation_share=0.2, test_share=0.2).trial_id == TRIAL.trial_id
+    assert not {"validation_share", "test_share"} & set(json.loads(TRIAL.canonical_json()))
+
+
+def test_a_field_added_later_leaves_old_trials_their_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Later(Trial):
+        weight_decay: float = 0.0
+
+    before = TRIAL.trial_id
+    monkeypatch.setattr(module, "_DEFAULTS", {field.name: field.default for field in fields(Later)})
+    monkeypatch.setattr(module, "_NAMES", tuple(field.name for field in fields(Later)))
+    assert Later(**CONFIGURATION).trial_id == before
+    assert Later(**CONFIGURATION, weight_decay=0.1).trial_id != before
+
+
+def test_training_version_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = TRIAL.trial_id
+    monkeypatch.setattr(module, "TRAINING_VERSION", TRAINING_VERSION + 1)
+    assert TRIAL.trial_id != before
+
+
+def test_identity_survives_a_round_trip_through_json() -> None:
+    again = Trial(**json.loads(json.dumps(TRIAL.as_dict())))
+    assert again == TRIAL
+    assert again.trial_id == TRIAL.trial_id
+
+
+def test_the_cell_is_the_levels_in_the_order_of_the_factors() -> None:
+    assert TRIAL.cell == tuple(getattr(TRIAL, factor) for factor in FACTORS)
