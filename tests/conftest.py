@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import torch
 import yaml
 
 from trainatlas.analysis.aggregate import aggregate
-from trainatlas.analysis.analyse import analyse, read_gathered
+from trainatlas.analysis.analyse import analyse, read_gathered, write_analysis
 from trainatlas.analysis.selection import select
 from trainatlas.catalogue import TABLES, structure
+from trainatlas.report.render import write_report
 from trainatlas.study.config import Study, load_study
 from trainatlas.study.planning import pack_path, read_pack, write_first_plan, write_plan
 from trainatlas.study.sampling import final_stage
@@ -87,20 +89,23 @@ def study_of(tmp_path: Path) -> Callable[..., Study]:
 def run_study() -> Callable[[Study, Path], dict[str, Any]]:
     """Return a function that takes a study through every stage in this process, as the rules do."""
 
-    def run(study: Study, folder: Path) -> dict[str, Any]:
-        train_all(folder, write_first_plan(study, folder, structure)["packs"])
-        rates = select(study, folder)
-        train_all(folder, write_plan(study, folder, "final", final_stage(study, rates), structure)["packs"])
-        aggregate(study, folder)
-        return analyse(study, read_gathered(study, folder))
+    return run_stages
 
-    def train_all(folder: Path, packs: list[str]) -> None:
-        for pack in packs:
-            out = folder / "raw" / pack
-            if not out.exists():
-                train_pack(read_pack(pack_path(folder, pack)), out, torch.device("cpu"), 0.0, lambda line: None)
 
-    return run
+def run_stages(study: Study, folder: Path) -> dict[str, Any]:
+    """Take a study through every stage but the report; return the analysis."""
+    _train_all(folder, write_first_plan(study, folder, structure)["packs"])
+    rates = select(study, folder)
+    _train_all(folder, write_plan(study, folder, "final", final_stage(study, rates), structure)["packs"])
+    aggregate(study, folder)
+    return analyse(study, read_gathered(study, folder))
+
+
+def _train_all(folder: Path, packs: list[str]) -> None:
+    for pack in packs:
+        out = folder / "raw" / pack
+        if not out.exists():
+            train_pack(read_pack(pack_path(folder, pack)), out, torch.device("cpu"), 0.0, lambda line: None)
 
 
 @pytest.fixture(scope="session")
@@ -137,3 +142,41 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root may mount a disk")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+MARKUP = """<script>alert("x")</script> & 'quotes' — 한국어"""
+
+
+@dataclass(frozen=True)
+class BuiltReport:
+    """A study taken through every stage and rendered."""
+
+    study: Study
+    results: Path
+    reports: Path
+
+    @property
+    def page(self) -> Path:
+        return self.reports / "index.html"
+
+    @property
+    def document(self) -> Path:
+        return self.reports / "report.pdf"
+
+
+@pytest.fixture(scope="session")
+def built_report(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
+    """The tiny study's report, its title full of what must be escaped; one rule excludes two of its cells."""
+    folder = tmp_path_factory.mktemp("built")
+    content = copy.deepcopy(TINY) | {"title": MARKUP}
+    content["exclude"] = [
+        {"when": {"activation": ["tanh"], "optimizer": ["sgd"], "init": ["normal(std=0.01)"]}, "reason": "a rule"}
+    ]
+    content["learning_rate"]["sgd"] = {"low": 0.03, "high": 1e30}  # its upper rate diverges
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    study = load_study(path, TABLES)
+    results, reports = folder / "results", folder / "reports"
+    write_analysis(run_stages(study, results), results)
+    write_report(study, results, reports)
+    return BuiltReport(study, results, reports)

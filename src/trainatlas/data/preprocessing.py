@@ -12,6 +12,7 @@ and `channel_standardize` divides by one number as well.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from trainatlas.study.lazy import LazyModule
@@ -176,6 +177,7 @@ PREPROCESSINGS = LevelTable(
 """Every preprocessing by name."""
 
 
+@lru_cache(maxsize=1024)
 def changes_shape(text: str) -> bool:
     """Return whether the level that `text` names yields fewer features than it is given."""
     return bool(split_level(text)[1].get("components"))

@@ -312,7 +312,8 @@ def units(table: pd.DataFrame, study: Study) -> Figure:
         f"Most units die with {level_name(worst['activation'])} under {level_name(worst['level'])}: "
         f"{worst['dead_fraction']:.1%} of the last hidden layer at the end, mean over the final runs. "
         "Dead: no training example gives the unit a slope above a millionth of its largest; saturated: share of "
-        "(unit, example) pairs with slope under 1 % of the largest, which for ReLU and its kin includes every pair at rest. Last hidden layer; other layers are in the table."
+        "(unit, example) pairs with slope under 1 % of the largest, which for "
+        "ReLU and its kin includes every pair at rest. Last hidden layer; other layers are in the table."
     )
     alt = f"Dead and saturated shares over training by activation, one column for each of {', '.join(map(level_name, inits))}"
     return Figure("units", _svg(canvas), "Units over training", caption, alt, "units")

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.columns import ANALYSIS_TABLES
@@ -67,7 +67,7 @@ def render_html(content: Content, printed: bool) -> str:
     """Return the report as one HTML text, for the screen or for print."""
     environment = Environment(
         loader=PackageLoader("trainatlas.report"),
-        autoescape=select_autoescape(),
+        autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -114,9 +114,9 @@ def write_plan(
     for probes, stages in plan_of_probes:
         new = [item.trial for item in planned if item.stage in stages and ids[item.trial] not in homes]
         for trials in form_packs(new, structure, study.pack_trials):
-            members = [ids[trial] for trial in trials]
+            members = {ids[trial]: trial for trial in trials}
             pack_id = _digest(probes, members)
-            _write_pack(results, Pack(pack_id, probes, tuple(trials)))
+            _write_pack(results, pack_id, probes, members)
             homes.update(dict.fromkeys(members, pack_id))
     rows = [(ids[item.trial], item.sample, item.stage, homes[ids[item.trial]]) for item in planned]
     rows.sort()
@@ -173,14 +173,8 @@ def form_packs(trials: Iterable[Trial], structure: Structure, pack_trials: int) 
 
 
 def _order_in_stack(trial: Trial) -> tuple[Any, ...]:
-    return (
-        trial.optimizer,
-        trial.preprocessing,
-        trial.init,
-        trial.learning_rate,
-        trial.seed,
-        trial.canonical_json(),
-    )
+    lead = (trial.optimizer, trial.preprocessing, trial.init, trial.learning_rate, trial.seed)
+    return (*lead, *trial.as_dict().values())
 
 
 def _cost(stack: Sequence[Trial]) -> float:
@@ -191,18 +185,18 @@ def _digest(probes: str, trial_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join([probes, *sorted(trial_ids)]).encode()).hexdigest()[:12]
 
 
-def _write_pack(results: Path, pack: Pack) -> None:
-    path = pack_path(results, pack.pack_id)
+def _write_pack(results: Path, pack_id: str, probes: Probes, trials: dict[str, Trial]) -> None:
+    path = pack_path(results, pack_id)
     if path.exists():  # same name, same trials: leave its file time alone, or Snakemake trains it again
         return
     content = {
         "format": _PACK_FORMAT,
         "training_version": TRAINING_VERSION,
-        "pack": pack.pack_id,
-        "probes": pack.probes,
-        "trials": {trial.trial_id: trial.as_dict() for trial in pack.trials},
+        "pack": pack_id,
+        "probes": probes,
+        "trials": {trial_id: trial.as_dict() for trial_id, trial in trials.items()},
     }
-    write_json(path, content)
+    write_json(path, content, indent=None)
 
 
 def read_pack(path: Path) -> Pack:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 TRAINING_VERSION = 1
@@ -72,7 +72,7 @@ class Trial:
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field by name, defaults included."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _NAMES}
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Trial)}

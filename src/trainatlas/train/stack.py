@@ -25,7 +25,7 @@ from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore, StackedExamples, steps_of_epoch
 from trainatlas.train.probes import LayerProbe, captured, layer_sums, layers_of
 
-EVALUATION_CHUNK = 256
+EVALUATION_CHUNK = 128
 """Examples passed through a stack at once outside training; bounds memory, not results."""
 
 

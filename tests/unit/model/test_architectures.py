@@ -16,9 +16,7 @@ from trainatlas.model.normalisation import NORMALISATIONS
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
-def test_every_combination_builds_and_yields_a_logit_a_class(
-    network: str, activation: str, normalisation: str
-) -> None:
+def test_every_combination_builds_and_yields_a_logit_a_class(network: str, activation: str, normalisation: str) -> None:
     module = build_network(network, activation, normalisation, (3, 8, 8), 7)
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     logits = module(x)

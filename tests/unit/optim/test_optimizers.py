@@ -73,7 +73,9 @@ def test_a_stack_of_every_optimizer_at_every_setting_equals_torch() -> None:
     for i, (level, rate) in enumerate(zip(LEVELS, rates, strict=True)):
         expected = by_torch(level, rate, {name: value[i] for name, value in values.items()}, i, STEPS)
         for name, value in expected.items():
-            torch.testing.assert_close(stack[name][i], value, rtol=1e-9, atol=1e-12, msg=lambda m, at=level: f"{at}: {m}")
+            torch.testing.assert_close(
+                stack[name][i], value, rtol=1e-9, atol=1e-12, msg=lambda m, at=level: f"{at}: {m}"
+            )
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -119,7 +121,8 @@ def test_trials_that_stay_go_on_as_if_nobody_had_left(data: st.DataObject) -> No
 
 @pytest.mark.parametrize("level", OPTIMIZERS)
 def test_a_neighbour_that_is_not_finite_harms_nobody(level: str) -> None:
-    alone, together = start(1), start(2)
+    together = start(2)
+    alone = {name: p[:1].clone() for name, p in together.items()}
     optimizer = StackedOptimizer([level], [0.05], alone)
     beside = StackedOptimizer([level] * 2, [0.05, 1e300], together)
     together["weight"][1] = float("nan")

@@ -1,5 +1,6 @@
 """Every trial has one pack, packs are even, and what was planned before is never planned again."""
 
+import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -81,7 +82,7 @@ def test_a_stack_is_of_one_structure_and_no_larger_than_allowed(trials: list[Tri
 def test_trials_of_one_optimizer_stand_together(trials: list[Trial], limit: int) -> None:
     for stack in form_stacks(trials, structure, limit):
         optimizers = [trial.optimizer for trial in stack]
-        changes = sum(left != right for left, right in zip(optimizers, optimizers[1:], strict=False))
+        changes = sum(left != right for left, right in itertools.pairwise(optimizers))
         assert changes == len(set(optimizers)) - 1
 
 
@@ -342,4 +343,3 @@ print(sorted(set(sys.argv[1].split(",")) & set(sys.modules)))
 """
     done = python(lines, ",".join(HEAVY))
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
-

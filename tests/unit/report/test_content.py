@@ -1,0 +1,85 @@
+import re
+
+import pytest
+
+from trainatlas.analysis.analyse import read_analysis
+from trainatlas.analysis.tables import read_table, trial_columns
+from trainatlas.report.content import Table, build_content
+from trainatlas.report.figures import Figure
+from trainatlas.study.storage import read_json
+
+
+@pytest.fixture(scope="module")
+def parts(built_report):
+    results = built_report.results
+    trials = read_table(results / "trials.csv", trial_columns(built_report.study), "test")
+    return built_report.study, trials, read_analysis(results), read_json(results / "provenance.json", "test")
+
+
+@pytest.fixture(scope="module")
+def content(parts):
+    return build_content(*parts)
+
+
+def blocks(content, kind):
+    return [block for section in content.sections for block in section.blocks if isinstance(block, kind)]
+
+
+def test_every_difference_and_share_that_is_stated_has_its_interval(content):
+    claims = [text for text in content.findings if "variance" in text or "difference" in text]
+    assert claims
+    for text in claims:
+        assert re.search(r"\(.*(to|no interval).*\)", text), text
+
+
+def test_there_are_three_to_five_findings(content):
+    assert 3 <= len(content.findings) <= 5
+
+
+def test_counts_of_trials_are_those_of_the_table(parts, content):
+    trials = parts[1]
+    counts = dict(content.counts)
+    assert counts["trials"] == f"{len(trials):,}"
+    assert counts["diverged"] == str((trials["status"] == "diverged").sum())
+    assert int(counts["diverged"]) > 0
+
+
+def test_trials_that_diverged_are_listed(parts, content):
+    (listed,) = [table for table in blocks(content, Table) if table.title == "Trials that diverged or failed"]
+    trials = parts[1]
+    shown = {row[0] for row in listed.rows}
+    assert shown <= set(trials.loc[trials["status"] == "diverged", "trial_id"])
+    assert len(shown) == min(30, (trials["status"] == "diverged").sum())
+
+
+def test_what_is_excluded_is_listed_with_its_reason(content):
+    (table,) = [table for table in blocks(content, Table) if table.title == "Combinations not run"]
+    assert list(table.rows) == [("a rule", "2")]
+
+
+def test_a_target_that_nobody_reaches_reads_never(content):
+    (table,) = [table for table in blocks(content, Table) if table.title == "Optimizer steps to each target"]
+    assert any("never" in row for row in table.rows)
+
+
+def test_every_row_is_as_wide_as_its_header(content):
+    for table in blocks(content, Table):
+        assert {len(row) for row in table.rows} <= {len(table.header)}, table.title
+
+
+def test_figures_are_described_and_name_their_data(content, built_report):
+    figures = blocks(content, Figure)
+    assert len(figures) >= 8
+    for figure in figures:
+        assert len(figure.alt) > 20 and len(figure.caption) > 40
+        assert (built_report.reports / "tables" / f"{figure.data}.csv").exists()
+        assert "<text" in figure.svg  # letters stay letters: searchable, and small
+
+
+def test_a_study_without_a_grid_still_has_a_report(parts):
+    study, trials, tables, provenance = parts
+    draws = trials[trials["stage"] == "random"]
+    empty = {name: table.iloc[:0] for name, table in tables.items()}
+    shown = build_content(study, draws, empty | {"coverage": tables["coverage"]}, provenance)
+    assert "random-sample" in [section.anchor for section in shown.sections]
+    assert shown.findings
