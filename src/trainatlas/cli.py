@@ -31,17 +31,16 @@ _RESULTS = Path("results")
 
 @app.command()
 def plan(study: StudyFile, results: Results = _RESULTS) -> None:
-    """Turn a study into trials and packs: its tuning runs and its random draws."""
+    """Turn a study into trials and packs, those that tune learning rates first."""
     from trainatlas.catalogue import TABLES, structure
     from trainatlas.study.config import load_study
     from trainatlas.study.planning import write_first_plan
 
     checked = load_study(study, TABLES)
     summary = write_first_plan(checked, results / checked.name, structure)
-    stages = ", ".join(f"{number:,} {stage}" for stage, number in sorted(summary["trials_by_stage"].items()))
     typer.echo(
-        f"{checked.name}: {summary['trials']:,} trials now ({stages}) in {len(summary['packs'])} packs, "
-        f"{summary['final_trials']:,} more when rates are chosen"
+        f"{checked.name}: {summary['trials']:,} tuning runs in {len(summary['packs'])} packs; then "
+        f"{summary['final_runs']:,} final runs and {summary['draws']:,} random draws"
     )
 
 
@@ -71,7 +70,7 @@ def select(study: StudyFile, results: Results = _RESULTS) -> None:
     checked = load_study(study, TABLES)
     folder = results / checked.name
     summary = write_plan(checked, folder, "final", final_stage(checked, choose(checked, folder)), structure)
-    typer.echo(f"{checked.name}: {summary['trials']:,} final trials in {len(summary['packs'])} packs")
+    typer.echo(f"{checked.name}: {summary['trials']:,} final runs and random draws in {len(summary['packs'])} packs")
 
 
 @app.command()

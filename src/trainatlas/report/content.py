@@ -30,7 +30,7 @@ from trainatlas.study.levels import full_text, split_level
 from trainatlas.study.trial import FACTORS
 
 LISTED_TRIALS = 30
-LISTED_ARMS = 20
+LISTED_ARMS = 16
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _findings(study: Study, final: pd.DataFrame, draws: pd.DataFrame, tables: di
         top = alone.iloc[0]
         text = (
             f"Of single choices, {term_name(top['term'])} matters most: {percent(top['share'])} of the variance of test "
-            f"accuracy over the grid (95 % interval {percent_interval(top['low'], top['high'])})."
+            f"accuracy over the grid (95% interval {percent_interval(top['low'], top['high'])})."
         )
         if len(pairs):
             pair = pairs.iloc[0]
@@ -172,7 +172,7 @@ def _findings(study: Study, final: pd.DataFrame, draws: pd.DataFrame, tables: di
             level_name(level) for factor in FACTORS for level in study.factors[factor] if level not in set(near[factor])
         ]
         found.append(
-            f"The arm with the best validation accuracy ({_arm(best)}, rate {best['learning_rate']:g}) has "
+            f"The arm with the best validation accuracy ({_arm(best)}, rate {best['learning_rate']:.3g}) has "
             f"{percent(best['test_accuracy'])} test accuracy ({percent_interval(best['low'], best['high'])}); {len(near):,} of "
             f"{len(cells):,} arms come within one point of it, with every level of every factor among them"
             + (f" but {', '.join(absent)}." if absent else ".")
@@ -340,16 +340,16 @@ def _accuracy(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
                 "factor",
                 "level",
                 "mean",
-                "95 % interval",
-                "10 %",
+                "95% interval",
+                "10%",
                 "median",
-                "90 %",
+                "90%",
                 "best arm",
                 "dead units",
                 "diverged",
             ),
             rows,
-            "Mean and interval over seeds; 10 %, median and 90 % over all final runs; best arm: the level's combination "
+            "Mean and interval over seeds; 10%, median and 90% over all final runs; best arm: the level's combination "
             "with the best validation accuracy.",
             "levels",
             text_columns=2,
@@ -377,7 +377,7 @@ def _arms(title: str, cells: pd.DataFrame, first: int) -> Table:
         )
         for position, (_, row) in enumerate(cells.iterrows())
     ]
-    header = ("#", *map(factor_name, FACTORS), "rate", "validation", "test", "95 % interval", "dead")
+    header = ("#", *map(factor_name, FACTORS), "rate", "validation", "test", "95% interval", "dead")
     return Table(title, header, rows, "* the rate lies at the end of its range.", "cells", text_columns=6)
 
 
@@ -408,7 +408,7 @@ def _random(study: Study, draws: pd.DataFrame, tables: dict[str, pd.DataFrame]) 
         blocks.append(
             Table(
                 "Shares of the variance of test accuracy in the random sample",
-                ("term", "share", "95 % interval"),
+                ("term", "share", "95% interval"),
                 rows,
                 "Main effects; the rate enters as fifths of its optimizer's range. Intervals: bootstrap over draws.",
                 "random_effects",
@@ -527,7 +527,7 @@ def _methods(study: Study) -> Section:
             "see the same examples in the same order from comparable starts.",
             "Fairness. Every cell of the grid has its learning rate tuned on validation data, on seeds of its own; the final "
             "runs use other seeds. Test data are looked at once, at the end of a run. Preprocessing is fitted on training data.",
-            "Intervals. The seed is the unit of replication: an estimate is made once for each seed, and the 95 % interval is "
+            "Intervals. The seed is the unit of replication: an estimate is made once for each seed, and the 95% interval is "
             "Student's t over these. With few seeds intervals are wide; that is the price of honesty, not a fault of the runs.",
             "Failure counts. A run whose loss stops being finite has diverged: its accuracy is what it was then (an output "
             "that is not finite is wrong), and it reaches a target never.",

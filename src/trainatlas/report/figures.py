@@ -101,7 +101,7 @@ def _look(position: int) -> dict[str, Any]:
 
 
 def _percent(axis: Axes, which: str, decimals: int = 0) -> None:
-    getattr(axis, f"{which}axis").set_major_formatter(PercentFormatter(1.0, decimals=decimals, symbol=" %"))
+    getattr(axis, f"{which}axis").set_major_formatter(PercentFormatter(1.0, decimals=decimals, symbol="%"))
 
 
 def _level_legend(axis: Axes, levels: Sequence[str], **where: Any) -> None:
@@ -120,14 +120,12 @@ def variance_shares(effects: pd.DataFrame, random: pd.DataFrame) -> Figure:
     axis.barh(rows, shown["share"], color=colors, height=0.62)
     axis.hlines(rows, shown["low"], shown["high"], color="#222222", linewidth=1.1)
     drawn = random.set_index("term")["share"].reindex(shown["term"]) if len(random) else shown["share"]
-    ends = np.fmax(np.fmax(shown["high"].to_numpy(), shown["share"].to_numpy()), drawn.to_numpy())
-    for row, share, end in zip(rows, shown["share"], ends, strict=True):
-        axis.annotate(f"{share:.1%}", (end, row), xytext=(6, 0), textcoords="offset points", va="center")
     if len(random):
         axis.plot(drawn, rows, linestyle="none", marker="D", markersize=4.5, color="#222222", markerfacecolor="white")
-    axis.set_yticks(rows, [term_name(term) for term in shown["term"]])
-    axis.set_xlabel("share of the variance of test accuracy over the grid; line: 95 % interval over seeds")
-    axis.set_xlim(0, max(ends.max(), 0.01) * 1.12)
+    labels = [f"{term_name(term)}   {share:.1%}" for term, share in zip(shown["term"], shown["share"], strict=True)]
+    axis.set_yticks(rows, labels)
+    axis.set_xlabel("share of the variance of test accuracy over the grid; line: 95% interval over seeds")
+    axis.set_xlim(0, max(shown["high"].max(), shown["share"].max(), drawn.max(), 0.01) * 1.05)
     _percent(axis, "x")
     axis.grid(axis="y", visible=False)
     handles = [
@@ -191,7 +189,7 @@ def differences(table: pd.DataFrame) -> Figure:
     caption = (
         f"{len(sure)} of {len(table)} levels differ from their factor's first level beyond chance (filled). Each point is "
         "the mean over pairs of runs that share the seed and every other factor, each at its own tuned rate; lines are "
-        "95 % intervals over seeds, not corrected for the number of comparisons."
+        "95% intervals over seeds, not corrected for the number of comparisons."
     )
     alt = "; ".join(
         f"{level_name(row['level'])} against {level_name(row['reference'])}: {points(row['difference'])} points "
@@ -269,7 +267,7 @@ def loss_curves(curves: pd.DataFrame, study: Study, scope: str) -> Figure:
     if scope == "level":
         title = "Loss over training, by factor"
         caption = (
-            "Median over all final runs of a level (line) and the middle 80 % of them (band): how a level does on average "
+            "Median over all final runs of a level (line) and the middle 80% of them (band): how a level does on average "
             "over everything it may be combined with. A run that diverged counts as an infinite loss."
         )
     else:
@@ -312,7 +310,7 @@ def units(table: pd.DataFrame, study: Study) -> Figure:
         f"Most units die with {level_name(worst['activation'])} under {level_name(worst['level'])}: "
         f"{worst['dead_fraction']:.1%} of the last hidden layer at the end, mean over the final runs. "
         "Dead: no training example gives the unit a slope above a millionth of its largest; saturated: share of "
-        "(unit, example) pairs with slope under 1 % of the largest, which for "
+        "(unit, example) pairs with slope under 1% of the largest, which for "
         "ReLU and its kin includes every pair at rest. Last hidden layer; other layers are in the table."
     )
     alt = f"Dead and saturated shares over training by activation, one column for each of {', '.join(map(level_name, inits))}"
@@ -347,7 +345,7 @@ def time_to_target(final: pd.DataFrame, study: Study, factors: Iterable[str]) ->
     never = float(np.isinf(final[study.targets[-1].column]).mean())
     caption = (
         "Each curve rises by one run at the step of the first evaluation (one an epoch) that meets the target, and stays "
-        f"below 100 % for the runs that never do: {never:.1%} of all final runs never reach {study.targets[-1].text}."
+        f"below 100% for the runs that never do: {never:.1%} of all final runs never reach {study.targets[-1].text}."
     )
     alt = "Share of runs that reached each target against steps, by " + " and by ".join(factor_name(f) for f in factors)
     return Figure("time_to_target", _svg(canvas), "How soon runs get there", caption, alt, "convergence")
@@ -377,7 +375,7 @@ def rate_sensitivity(table: pd.DataFrame, study: Study) -> Figure:
     _level_legend(axes[0, -1], study.factors["normalisation"], loc="lower left", title="normalisation")
     runs, edges = int(table["trials"].sum()), table["chosen"].sum()
     caption = (
-        f"Median and middle 80 % over {runs:,} tuning runs, from which {edges:,} cells chose their rates. A band that stays "
+        f"Median and middle 80% over {runs:,} tuning runs, from which {edges:,} cells chose their rates. A band that stays "
         "high over a wide range means a choice that forgives a wrong rate."
     )
     alt = "Validation accuracy against learning rate for " + ", ".join(map(level_name, optimizers))

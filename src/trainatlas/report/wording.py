@@ -58,7 +58,7 @@ def term_name(term: str) -> str:
 
 def percent(value: float, decimals: int = 1) -> str:
     """Return a share as per cent; a dash where it is missing."""
-    return "–" if math.isnan(value) else f"{value * 100:.{decimals}f} %"
+    return "–" if math.isnan(value) else f"{value * 100:.{decimals}f}%"
 
 
 def points(value: float) -> str:
@@ -68,7 +68,7 @@ def points(value: float) -> str:
 
 def percent_interval(low: float, high: float) -> str:
     """Return an interval of shares, or why there is none."""
-    return "one seed: no interval" if math.isnan(low) else f"{max(low, 0) * 100:.1f} to {min(high, 1) * 100:.1f} %"
+    return "one seed: no interval" if math.isnan(low) else f"{max(low, 0) * 100:.1f} to {min(high, 1) * 100:.1f}%"
 
 
 def points_interval(low: float, high: float) -> str:

@@ -6,9 +6,9 @@ grows gets new packs for its new trials, and whatever was trained before stays v
 
 Layout under `results/<study>/`:
 
-    plan.csv, plan.json              first stage: tuning runs and random draws
+    plan.csv, plan.json              first stage: tuning runs
     selected.csv                     the rate chosen for each cell (see analysis.selection)
-    plan-final.csv, plan-final.json  final stage
+    plan-final.csv, plan-final.json  final stage: the grid's final runs and the random draws
     packs/<pack>.json                the trials of one pack
     raw/<pack>/                      what training it yielded
 """
@@ -35,7 +35,7 @@ Stage = Literal["first", "final"]
 Probes = Literal["light", "standard"]
 Structure = Callable[[Trial], Hashable]
 
-STACK_LIMIT = 128
+STACK_LIMIT = 256
 """Trials trained side by side at most; beyond it throughput no longer grows (docs/performance.md)."""
 
 PLAN_COLUMNS = ("trial_id", "sample", "stage", "pack")
@@ -89,7 +89,7 @@ def write_first_plan(study: Study, results: Path, structure: Structure) -> dict[
         "cells": cells,
         "excluded_cells": [{"reason": reason, "cells": number} for reason, number in excluded.items()],
         "draws": sum(sample.draws for sample in study.samples if isinstance(sample, RandomSample)),
-        "final_trials": final,
+        "final_runs": final,
     }
     return write_plan(study, results, "first", first_stage(study), structure, extra)
 

@@ -32,18 +32,20 @@ class Planned:
 
 
 def first_stage(study: Study) -> list[Planned]:
-    """Return the trials that need no earlier result: tuning runs and random draws, each once."""
+    """Return the trials that later ones wait for: the grids' tuning runs, each once."""
     planned: dict[Trial, Planned] = {}
     for sample in study.samples:
-        trials = _tuning(study, sample) if isinstance(sample, GridSample) else _draws(study, sample)
-        stage = "tuning" if isinstance(sample, GridSample) else "random"
-        for trial in trials:
-            planned.setdefault(trial, Planned(trial, sample.name, stage))
+        if isinstance(sample, GridSample):
+            for trial in _tuning(study, sample):
+                planned.setdefault(trial, Planned(trial, sample.name, "tuning"))
     return list(planned.values())
 
 
 def final_stage(study: Study, rates: Iterable[tuple[str, Mapping[str, str], float]]) -> list[Planned]:
-    """Return the final runs of the grid samples.
+    """Return the final runs of the grid samples, and the random draws.
+
+    Draws wait for nothing, but beside the final runs they find stacks to join, and alone they would
+    fill each structure's stack too thinly to be fast.
 
     Parameters
     ----------
@@ -56,6 +58,10 @@ def final_stage(study: Study, rates: Iterable[tuple[str, Mapping[str, str], floa
         for seed in seeds[name]:
             trial = _trial(study, cell, rate, seed)
             planned.setdefault(trial, Planned(trial, name, "final"))
+    for sample in study.samples:
+        if isinstance(sample, RandomSample):
+            for trial in _draws(study, sample):
+                planned.setdefault(trial, Planned(trial, sample.name, "random"))
     return list(planned.values())
 
 

@@ -76,9 +76,9 @@ def train_stack(
     for epoch in range(1, epochs + 1):
         losses, first, last = stack.train_epoch(epoch)
         step = epoch * per_epoch
-        recorder.minibatches(step - per_epoch, losses.cpu(), kept)
-        if epoch == 1:
+        if epoch == 1:  # before the losses say who diverged: what was measured of the untrained network stays
             recorder.movement(0, first)
+        recorder.minibatches(step - per_epoch, losses.cpu(), kept)
         recorder.end_of_epoch(step, last, probe=probes == "standard" or epoch == epochs)
         if not recorder.retire(everyone=epoch == epochs):
             break

@@ -31,4 +31,4 @@ def test_no_interval_says_why():
 
 
 def test_accuracies_are_not_shown_beyond_their_range():
-    assert wording.percent_interval(-0.02, 1.03) == "0.0 to 100.0 %"
+    assert wording.percent_interval(-0.02, 1.03) == "0.0 to 100.0%"

@@ -1,0 +1,270 @@
+"""What training a stack records is what plain training of each trial yields, whoever else is in the stack."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from trainatlas.model.activations import ACTIVATIONS
+from trainatlas.model.initialisation import INITIALISATIONS
+from trainatlas.optim.optimizers import OPTIMIZERS
+from trainatlas.study.trial import Trial
+from trainatlas.train.examples import ExampleStore
+from trainatlas.train.records import kept_steps
+from trainatlas.train.reference import train_reference
+from trainatlas.train.stack import Stack
+from trainatlas.train.stacked import TrialResult, train_stack
+
+CPU = torch.device("cpu")
+EPOCHS, PER_EPOCH = 3, 16
+RATES = {"sgd": 0.1, "momentum": 0.01, "rmsprop": 0.002, "adam": 0.002}
+
+TRIAL = Trial(
+    data="digits",
+    network="mlp(depth=2, width=8)",
+    activation="relu",
+    init="kaiming_normal",
+    normalisation="batch",
+    optimizer="sgd",
+    preprocessing="standardize",
+    learning_rate=0.1,
+    batch_size=64,
+    epochs=EPOCHS,
+    seed=0,
+)
+MIXED = [
+    replace(TRIAL, optimizer="adam", learning_rate=0.01, init="xavier_normal"),
+    replace(TRIAL, optimizer="adam", learning_rate=0.003, seed=1, preprocessing="raw"),
+    replace(TRIAL, optimizer="momentum(momentum=0.5)", learning_rate=0.03),
+    replace(TRIAL, optimizer="rmsprop", learning_rate=0.003, seed=2),
+    TRIAL,
+]
+BLOWN_UP = replace(TRIAL, learning_rate=1e30, normalisation="none")
+
+STORES = {dtype: ExampleStore(CPU, dtype) for dtype in (torch.float32, torch.float64)}
+
+
+def train(trials: list[Trial], dtype: torch.dtype = torch.float64, probes: Any = "standard") -> list[TrialResult]:
+    return train_stack(trials, STORES[dtype], CPU, probes, dtype)
+
+
+@torch.no_grad()
+def evaluated(network: nn.Module, trial: Trial, part: str) -> tuple[float, float]:
+    variant = STORES[torch.float64].variant(trial)
+    logits = network.eval()(variant.x[part])
+    loss = nn.functional.cross_entropy(logits, variant.y[part])
+    return loss.item(), (logits.argmax(1) == variant.y[part]).double().mean().item()
+
+
+def curve_of(result: TrialResult, split: str) -> dict[int, tuple[float | None, float | None]]:
+    return {step: (loss, accuracy) for step, name, loss, accuracy in result.curve if name == split}
+
+
+@pytest.fixture(scope="module")
+def mixed() -> list[TrialResult]:
+    return train(MIXED)
+
+
+@pytest.mark.parametrize("position", range(len(MIXED)))
+def test_results_are_those_of_the_plain_loop(position: int, mixed: list[TrialResult]) -> None:
+    trial, result = MIXED[position], mixed[position]
+    assert (result.trial, result.status) == (trial, "ok")
+    assert (result.steps_run, result.epochs_run) == (EPOCHS * PER_EPOCH, EPOCHS)
+    runs = [train_reference(trial, STORES[torch.float64], epoch * PER_EPOCH, torch.float64) for epoch in range(1, 4)]
+    network, losses = runs[-1].network, runs[-1].losses
+    assert result.parameters == sum(parameter.numel() for parameter in network.parameters())
+    for part, prefix in (("train", "final_train"), ("validation", "final_validation"), ("test", "test")):
+        loss, accuracy = evaluated(network, trial, part)
+        assert result.metrics[f"{prefix}_loss"] == pytest.approx(loss, rel=1e-7)
+        assert result.metrics[f"{prefix}_accuracy"] == pytest.approx(accuracy, abs=1e-12)
+    by_epoch = [evaluated(run.network, trial, "validation") for run in runs]
+    assert result.metrics["best_validation_loss"] == pytest.approx(min(loss for loss, _ in by_epoch), rel=1e-7)
+    assert result.metrics["best_validation_accuracy"] == pytest.approx(max(right for _, right in by_epoch), abs=1e-12)
+    assert result.metrics["first_train_loss"] == pytest.approx(losses[0], rel=1e-9)
+    minibatches = curve_of(result, "train_batch")
+    assert list(minibatches) == kept_steps(EPOCHS * PER_EPOCH)
+    assert [loss for loss, _ in minibatches.values()] == pytest.approx([losses[i - 1] for i in minibatches], rel=1e-7)
+    for split in ("train", "validation"):
+        curve = curve_of(result, split)
+        assert list(curve) == [0, 16, 32, 48]
+        for run, step in zip(runs, (16, 32, 48), strict=True):
+            assert curve[step] == pytest.approx(evaluated(run.network, trial, split), rel=1e-7)
+    assert list(curve_of(result, "test")) == [EPOCHS * PER_EPOCH]
+
+
+def test_the_untrained_network_is_measured_too(mixed: list[TrialResult]) -> None:
+    start = train([replace(TRIAL, normalisation="none")])[0]
+    untrained = train_reference(start.trial, STORES[torch.float64], 0, torch.float64).network
+    for split in ("train", "validation"):
+        assert curve_of(start, split)[0] == pytest.approx(evaluated(untrained, start.trial, split), rel=1e-9)
+
+
+def test_layers_are_probed_before_training_and_after_every_epoch(mixed: list[TrialResult]) -> None:
+    for result in mixed:
+        assert [(step, layer, depth) for step, layer, depth, _ in result.layers] == [
+            (step, layer, depth)
+            for step in (0, 16, 32, 48)
+            for depth, layer in enumerate(("hidden.0", "hidden.1", "output"), 1)
+        ]
+        for _, layer, _, cells in result.layers:
+            assert ("dead_fraction" in cells) == (layer != "output")
+            assert {"activation_mean", "activation_std", "gradient_norm", "update_to_weight_ratio"} <= set(cells)
+
+
+def test_dead_fractions_of_a_trial_are_those_of_its_hidden_units(mixed: list[TrialResult]) -> None:
+    for result in mixed:
+        for step, column in ((0, "initial_dead_fraction"), (48, "final_dead_fraction")):
+            dead = [cells["dead_fraction"] for at, layer, _, cells in result.layers if at == step and layer != "output"]
+            assert result.metrics[column] == pytest.approx(sum(dead) / 2)  # layers of one width
+
+
+def test_light_probes_look_at_layers_at_both_ends_and_change_nothing_else(mixed: list[TrialResult]) -> None:
+    for light, full in zip(train(MIXED, probes="light"), mixed, strict=True):
+        assert {step for step, *_ in light.layers} == {0, 48}
+        assert light.layers == [row for row in full.layers if row[0] in (0, 48)]
+        assert light.metrics == full.metrics
+        assert curve_of(light, "validation") == curve_of(full, "validation")
+        assert set(curve_of(light, "train")) == {0, 48}
+
+
+def test_test_data_are_looked_at_once_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[tuple[str, int, int]] = []
+    evaluate = Stack.evaluate
+
+    def note(stack: Stack, part: str, positions: list[int] | None = None) -> Any:
+        looked.append((part, stack._optimizer._steps, len(stack.trials if positions is None else positions)))
+        return evaluate(stack, part, positions)
+
+    monkeypatch.setattr(Stack, "evaluate", note)
+    train(MIXED)
+    assert [entry for entry in looked if entry[0] == "test"] == [("test", EPOCHS * PER_EPOCH, len(MIXED))]
+
+
+def test_batch_normalisations_running_statistics_are_torchs() -> None:
+    stack = Stack(MIXED, STORES[torch.float64], CPU, torch.float64)
+    for epoch in range(1, EPOCHS + 1):
+        stack.train_epoch(epoch)
+    stack.probe()
+    stack.evaluate("test")
+    for i, trial in enumerate(MIXED):
+        reference = train_reference(trial, STORES[torch.float64], None, torch.float64).network
+        buffers = dict(reference.named_buffers())
+        assert set(buffers) == set(stack.buffers)
+        for name, value in buffers.items():
+            torch.testing.assert_close(stack.buffers[name][i], value, rtol=1e-8, atol=1e-10)
+
+
+# Whom a trial shares its stack with.
+
+TRIALS = st.builds(
+    lambda optimizer, scale, **rest: replace(
+        TRIAL, optimizer=optimizer, learning_rate=RATES[optimizer] * scale, normalisation="none", **rest
+    ),
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    scale=st.sampled_from([0.25, 0.5, 1.0]),
+    init=st.sampled_from(sorted(INITIALISATIONS)),
+    preprocessing=st.sampled_from(["raw", "standardize", "zca_whitening"]),
+    seed=st.integers(0, 3),
+)
+SINGLE, DOUBLE = (torch.float32, 1e-5), (torch.float64, 1e-9)
+
+
+def assert_same_numbers(result: TrialResult, alone: TrialResult, relative: float) -> None:
+    """The same trial: losses agree to `relative`, and no more examples change sides than rounding explains."""
+    assert (result.trial, result.status, result.steps_run, result.epochs_run, result.error) == (
+        alone.trial,
+        alone.status,
+        alone.steps_run,
+        alone.epochs_run,
+        alone.error,
+    )
+    assert [row[:2] for row in result.curve] == [row[:2] for row in alone.curve]
+    assert [row[2] for row in result.curve] == pytest.approx([row[2] for row in alone.curve], rel=relative)
+    assert [row[:3] for row in result.layers] == [row[:3] for row in alone.layers]
+    for (*_, cells), (*_, expected) in zip(result.layers, alone.layers, strict=True):
+        for name, value in expected.items():  # a norm near zero is a difference of larger numbers
+            spread = 2e-3 if name.endswith("fraction") else 1e-3 * relative
+            assert cells[name] == pytest.approx(value, rel=10 * relative, abs=spread, nan_ok=True), name
+    assert set(result.metrics) == set(alone.metrics)
+    for name, value in alone.metrics.items():
+        if name.endswith("loss"):
+            assert result.metrics[name] == pytest.approx(value, rel=relative, nan_ok=True), name
+        elif name.endswith("accuracy"):
+            assert result.metrics[name] == pytest.approx(value, abs=1.5 / 359), name
+
+
+def by_optimizer(trials: list[Trial]) -> list[Trial]:
+    return sorted(trials, key=lambda trial: trial.optimizer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "relative"), [SINGLE, DOUBLE], ids=["float32", "float64"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@settings(max_examples=5)
+@given(trial=TRIALS, neighbours=st.lists(TRIALS, min_size=1, max_size=6))
+def test_a_trials_numbers_do_not_depend_on_its_neighbours(
+    activation: str, dtype: torch.dtype, relative: float, trial: Trial, neighbours: list[Trial]
+) -> None:
+    trial = replace(trial, activation=activation)
+    neighbours = [replace(neighbour, activation=activation) for neighbour in neighbours]
+    (alone,) = train([trial], dtype)
+    for company in (neighbours[:1], neighbours):
+        stack = by_optimizer([*company, trial])
+        assert_same_numbers(train(stack, dtype)[stack.index(trial)], alone, relative)
+
+
+@pytest.mark.parametrize(("dtype", "relative"), [SINGLE, DOUBLE], ids=["float32", "float64"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("place", ["first", "last", "both"])
+def test_neighbours_that_diverge_change_nothing(
+    place: str, optimizer: str, dtype: torch.dtype, relative: float
+) -> None:
+    trials = [
+        replace(TRIAL, normalisation="none", optimizer=optimizer, learning_rate=RATES[optimizer], seed=seed)
+        for seed in (0, 1)
+    ]
+    rate = 1e30 if dtype is torch.float32 else 1e200
+    bad = [replace(BLOWN_UP, optimizer=optimizer, learning_rate=rate, seed=seed) for seed in (2, 3)]
+    stack = {"first": [*bad, *trials], "last": [*trials, *bad], "both": [bad[0], *trials, bad[1]]}[place]
+    results = {result.trial: result for result in train(stack, dtype)}
+    for trial in bad:
+        assert results[trial].status == "diverged"
+    for trial in trials:
+        assert_same_numbers(results[trial], train([trial], dtype)[0], relative)
+
+
+def test_a_trial_that_diverges_ends_with_what_is_known_of_it() -> None:
+    diverged, sound = train([BLOWN_UP, replace(TRIAL, normalisation="none")], torch.float32)
+    assert (diverged.status, sound.status) == ("diverged", "ok")
+    assert 1 <= diverged.steps_run < PER_EPOCH
+    assert diverged.epochs_run == 1
+    losses = [loss for loss, _ in curve_of(diverged, "train_batch").values()]
+    assert losses and all(loss is not None and math.isfinite(loss) for loss in losses)
+    assert max(curve_of(diverged, "train_batch")) <= diverged.steps_run
+    assert math.isfinite(diverged.metrics["first_train_loss"] or math.nan)
+    assert not math.isfinite(diverged.metrics["test_loss"] or 0.0)
+    for part in ("test", "final_train", "final_validation"):
+        assert diverged.metrics[f"{part}_accuracy"] == 0.0, "an example without finite logits counts as wrong"
+    assert diverged.metrics["initial_dead_fraction"] is not None
+    assert {step for step, *_ in diverged.layers} == {0}, "what was measured before training stays"
+
+
+def test_a_stack_of_trials_that_all_diverge_ends_early() -> None:
+    results = train([BLOWN_UP, replace(BLOWN_UP, seed=1)], torch.float32)
+    assert [result.status for result in results] == ["diverged", "diverged"]
+    assert {result.epochs_run for result in results} == {1}
+
+
+def test_a_network_that_is_not_finite_before_training_is_recorded() -> None:
+    huge = replace(TRIAL, normalisation="none", init="normal(std=100.0)", network="mlp(depth=20, width=8)")
+    beside = replace(huge, init="kaiming_normal")
+    results = train([huge, beside], torch.float32)
+    assert [result.status for result in results] == ["diverged", "ok"]
+    assert results[0].steps_run == 0
+    assert results[0].metrics["test_accuracy"] == 0.0
+    assert_same_numbers(results[1], train([beside], torch.float32)[0], 1e-5)
