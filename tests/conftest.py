@@ -62,7 +62,13 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def tiny() -> dict[str, Any]:
-    """What the YAML of a study of 38 trials now and 32 more when rates are chosen says; a copy of one's own."""
+    """What the YAML of a study of 32 tuning runs, 32 final runs and 6 random draws says; a copy of one's own."""
+    return copy.deepcopy(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_content_of_session() -> dict[str, Any]:
+    """The same for fixtures that live as long as the session; not to be changed."""
     return copy.deepcopy(TINY)
 
 

@@ -109,8 +109,8 @@ def test_the_plan_lists_every_trial_with_its_pack(tiny: Content, study_of: Study
     assert len(rows) == len(expected) == summary["trials"]
     assert summary == read_json(summary_path(tmp_path, "first"), "")
     assert summary["packs"] == sorted({row["pack"] for row in rows})
-    assert summary["trials_by_stage"] == {"tuning": 32, "random": 6}
-    assert (summary["cells"], summary["draws"], summary["final_trials"]) == (16, 6, 32)
+    assert summary["trials_by_stage"] == {"tuning": 32}
+    assert (summary["cells"], summary["draws"], summary["final_runs"]) == (16, 6, 32)
     packs = {name: read_pack(pack_path(tmp_path, name)) for name in summary["packs"]}
     for row in rows:
         homes = [name for name, pack in packs.items() if row["trial_id"] in {t.trial_id for t in pack.trials}]
@@ -196,7 +196,7 @@ def test_final_runs_get_packs_of_their_own(tiny: Content, study_of: StudyOf, tmp
     first = write_first_plan(study, tmp_path, structure)
     rates = [("grid", cell, 0.1) for cell in study.cells()]
     final = write_plan(study, tmp_path, "final", final_stage(study, rates), structure)
-    assert final["trials"] == 32
+    assert final["trials_by_stage"] == {"final": 32, "random": 6}
     assert set(first["packs"]).isdisjoint(final["packs"])
     assert write_first_plan(study, tmp_path, structure) == first
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from trainatlas.model.activations import ACTIVATIONS
 from trainatlas.model.initialisation import INITIALISATIONS
+from trainatlas.model.normalisation import NORMALISATIONS
 from trainatlas.optim.optimizers import OPTIMIZERS
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore
@@ -163,7 +164,7 @@ def test_batch_normalisations_running_statistics_are_torchs() -> None:
 
 TRIALS = st.builds(
     lambda optimizer, scale, **rest: replace(
-        TRIAL, optimizer=optimizer, learning_rate=RATES[optimizer] * scale, normalisation="none", **rest
+        TRIAL, optimizer=optimizer, learning_rate=RATES[optimizer] * scale, **rest
     ),
     optimizer=st.sampled_from(sorted(OPTIMIZERS)),
     scale=st.sampled_from([0.25, 0.5, 1.0]),
@@ -203,15 +204,21 @@ def by_optimizer(trials: list[Trial]) -> list[Trial]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "relative"), [SINGLE, DOUBLE], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "relative", "normalisation"),
+    # Not single precision with batch normalisation: the bias before it has no gradient but rounding errors, which
+    # Adam and RMSprop blow up to steps, so a change of summation order there may show in the third digit.
+    [(*SINGLE, "none"), *((*DOUBLE, normalisation) for normalisation in NORMALISATIONS)],
+    ids=["float32-none", *(f"float64-{normalisation}" for normalisation in NORMALISATIONS)],
+)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(trial=TRIALS, neighbours=st.lists(TRIALS, min_size=1, max_size=6))
 def test_a_trials_numbers_do_not_depend_on_its_neighbours(
-    activation: str, dtype: torch.dtype, relative: float, trial: Trial, neighbours: list[Trial]
+    activation: str, normalisation: str, dtype: torch.dtype, relative: float, trial: Trial, neighbours: list[Trial]
 ) -> None:
-    trial = replace(trial, activation=activation)
-    neighbours = [replace(neighbour, activation=activation) for neighbour in neighbours]
+    trial = replace(trial, activation=activation, normalisation=normalisation)
+    neighbours = [replace(neighbour, activation=activation, normalisation=normalisation) for neighbour in neighbours]
     (alone,) = train([trial], dtype)
     for company in (neighbours[:1], neighbours):
         stack = by_optimizer([*company, trial])

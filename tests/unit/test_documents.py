@@ -1,0 +1,31 @@
+"""Pages that are made from code are the ones that the code makes now."""
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("page", ["workflow/schemas/study.schema.json", "docs/data-dictionary.md"])
+def test_generated_pages_are_up_to_date(page, command, tmp_path):
+    done = command("schema", "--root", tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = (tmp_path / page).read_text(encoding="utf-8")
+    assert (ROOT / page).read_text(encoding="utf-8") == made, "run `make schemas`"
+
+
+@pytest.mark.parametrize("study", sorted((ROOT / "benchmarks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_studies_satisfy_the_schema_that_editors_use(study):
+    schema = yaml.safe_load((ROOT / "workflow/schemas/study.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(yaml.safe_load(study.read_text(encoding="utf-8")), schema)
+
+
+def test_the_default_study_is_as_large_as_promised(digits):
+    factors = digits["factors"]
+    assert {"relu", "leaky_relu", "tanh", "sigmoid", "elu"} <= set(factors["activation"])
+    assert {"sgd", "momentum", "rmsprop", "adam"} <= set(factors["optimizer"])
+    assert {"none", "batch"} <= set(factors["normalisation"])
+    assert {sample["strategy"] for sample in digits["samples"]} == {"grid", "random"}
