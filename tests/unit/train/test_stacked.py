@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -188,8 +188,8 @@ def assert_same_numbers(result: TrialResult, alone: TrialResult, relative: float
     assert [row[2] for row in result.curve] == pytest.approx([row[2] for row in alone.curve], rel=relative)
     assert [row[:3] for row in result.layers] == [row[:3] for row in alone.layers]
     for (*_, cells), (*_, expected) in zip(result.layers, alone.layers, strict=True):
-        for name, value in expected.items():  # a norm near zero is a difference of larger numbers
-            spread = 2e-3 if name.endswith("fraction") else 1e-3 * relative
+        for name, value in expected.items():  # a mean near zero is a difference of larger numbers
+            spread = 2e-3 if name.endswith("fraction") else relative
             assert cells[name] == pytest.approx(value, rel=10 * relative, abs=spread, nan_ok=True), name
     assert set(result.metrics) == set(alone.metrics)
     for name, value in alone.metrics.items():
@@ -212,7 +212,7 @@ def by_optimizer(trials: list[Trial]) -> list[Trial]:
     ids=["float32-none", *(f"float64-{normalisation}" for normalisation in NORMALISATIONS)],
 )
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@settings(max_examples=4)
+@settings(max_examples=4, phases=[Phase.generate])  # an example takes seconds: none to spare for shrinking
 @given(trial=TRIALS, neighbours=st.lists(TRIALS, min_size=1, max_size=6))
 def test_a_trials_numbers_do_not_depend_on_its_neighbours(
     activation: str, normalisation: str, dtype: torch.dtype, relative: float, trial: Trial, neighbours: list[Trial]
