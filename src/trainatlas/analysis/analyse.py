@@ -65,7 +65,8 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
 
     A trial that failed has no accuracy; it is counted in the coverage and as wrong throughout.
     """
-    trials = gathered.trials.assign(test_accuracy=gathered.trials["test_accuracy"].fillna(0.0))
+    accuracies = gathered.trials[["test_accuracy", "final_validation_accuracy"]].fillna(0.0)
+    trials = gathered.trials.assign(**accuracies)
     levels = study.factors
     final = trials[trials["stage"] == "final"]
     cells = cell_summaries(final, gathered.selected)
@@ -110,7 +111,7 @@ def _positions(study: Study, draws: pd.DataFrame) -> pd.Series:
     low = ranges.map(lambda range_: range_.low).astype(float)
     high = ranges.map(lambda range_: range_.high).astype(float)
     position: pd.Series = np.log(draws["learning_rate"] / low) / np.log(high / low)
-    return position
+    return position.fillna(0.0)  # a range of a single rate has no inside
 
 
 def _best_trials(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
-import statsmodels.formula.api as smf
 
 from trainatlas.analysis.columns import DIFFERENCE_COLUMNS, EFFECT_COLUMNS, INTERACTION_COLUMNS
 from trainatlas.analysis.intervals import CONFIDENCE, over_seeds
@@ -23,8 +21,8 @@ def variance_shares(trials: pd.DataFrame, value: str = "test_accuracy") -> pd.Da
     """Divide the variance of `value` over the grid among factors and pairs of factors.
 
     For each seed an analysis of variance with all main effects and two-way interactions (type II sums
-    of squares, so an unbalanced grid is no obstacle); a term's share is its sum of squares over the
-    total of all terms and the remainder.
+    of squares, so neither an unbalanced grid nor an excluded cell is an obstacle); a term's share is its
+    sum of squares over the total of all terms and the remainder.
 
     Parameters
     ----------
@@ -39,8 +37,7 @@ def variance_shares(trials: pd.DataFrame, value: str = "test_accuracy") -> pd.Da
     varied = [factor for factor in FACTORS if trials[factor].nunique() > 1]
     if not varied or trials.empty:
         return pd.DataFrame(columns=[column.name for column in EFFECT_COLUMNS])
-    formula = f"Q('{value}') ~ ({' + '.join(f'C({factor})' for factor in varied)})**2"
-    shares = {seed: _shares(rows, formula) for seed, rows in trials.groupby("seed")}
+    shares = {seed: _shares(rows[value], rows[varied], pairs=True) for seed, rows in trials.groupby("seed")}
     table = pd.DataFrame(shares).fillna(0.0)
     rows = []
     for term, values in table.iterrows():
@@ -76,12 +73,13 @@ def random_shares(draws: pd.DataFrame, positions: pd.Series, resamples: int = 20
     if len(draws) < MINIMUM_DRAWS or not varied:
         return pd.DataFrame(columns=columns)
     fifth = np.minimum((positions * 5).astype(int), 4)
-    data = draws[[*varied, "test_accuracy"]].assign(learning_rate=fifth)
-    formula = f"test_accuracy ~ {' + '.join(f'C({term})' for term in [*varied, 'learning_rate'])}"
-    estimate = _shares(data, formula)
+    levels = draws[varied].assign(learning_rate=fifth)
+    estimate = _shares(draws["test_accuracy"], levels, pairs=False)
     generator = np.random.default_rng(seed)
-    samples = [data.iloc[generator.integers(len(data), size=len(data))] for _ in range(resamples)]
-    spread = pd.DataFrame([_shares(sample, formula) for sample in samples]).fillna(0.0)
+    samples = [generator.integers(len(draws), size=len(draws)) for _ in range(resamples)]
+    spread = pd.DataFrame(
+        [_shares(draws["test_accuracy"].iloc[rows], levels.iloc[rows], pairs=False) for rows in samples]
+    )
     low, high = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
     table = pd.DataFrame(
         {
@@ -95,20 +93,41 @@ def random_shares(draws: pd.DataFrame, positions: pd.Series, resamples: int = 20
     return table.sort_values(["order", "share"], ascending=False, ignore_index=True)[columns]
 
 
-def _shares(rows: pd.DataFrame, formula: str) -> pd.Series:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a saturated or rank-deficient model still has its sums of squares
-        table = sm.stats.anova_lm(smf.ols(formula, rows).fit(), typ=2)
-    squares = table["sum_sq"].rename(_term).clip(lower=0.0)
-    total = squares.sum()
-    shares: pd.Series = squares / total if total > 0 else squares * 0.0
-    return shares
+def _shares(values: pd.Series, levels: pd.DataFrame, pairs: bool) -> pd.Series:
+    """Divide the sum of squares of `values` among the columns of `levels`, their pairs where asked, and the rest.
+
+    A term's sum of squares is what it takes off the residual sum of squares beside all terms that do not
+    contain it (type II; Langsrud 2003). Least squares of minimum norm fit every design, those too
+    with empty cells or without a degree of freedom to spare.
+    """
+    factors = [str(factor) for factor in levels]
+    terms: list[tuple[str, ...]] = [(factor,) for factor in factors]
+    terms += list(itertools.combinations(factors, 2)) if pairs else []
+    dummies = {factor: pd.get_dummies(levels[factor], drop_first=True).to_numpy(dtype=float) for factor in factors}
+    columns = {term: _products([dummies[factor] for factor in term]) for term in terms}
+    centred = (values - values.mean()).to_numpy()
+
+    def residual(model: Sequence[tuple[str, ...]]) -> float:
+        design = np.hstack([np.ones((len(centred), 1)), *(columns[term] for term in model)])
+        fit: np.ndarray = design @ np.linalg.lstsq(design, centred, rcond=None)[0]
+        return float(((centred - fit) ** 2).sum())
+
+    squares = {}
+    for term in terms:
+        beside = [other for other in terms if not set(term) <= set(other)]
+        squares[" x ".join(term)] = max(residual(beside) - residual([*beside, term]), 0.0)
+    squares[REMAINDER] = residual(terms)
+    total = sum(squares.values())
+    negligible = len(centred) * (1e-12 * max(values.abs().max(), 1e-12)) ** 2  # rounding errors are no variance
+    return pd.Series(squares) / total if total > negligible else pd.Series(squares) * 0.0
 
 
-def _term(name: str) -> str:
-    if name == "Residual":
-        return REMAINDER
-    return " x ".join(part.removeprefix("C(").removesuffix(")") for part in name.split(":"))
+def _products(blocks: list[np.ndarray]) -> np.ndarray:
+    """Return every product of a column of each block, (rows, product of the blocks' columns)."""
+    result = blocks[0]
+    for block in blocks[1:]:
+        result = (result[:, :, None] * block[:, None, :]).reshape(len(result), -1)
+    return result
 
 
 def paired_differences(

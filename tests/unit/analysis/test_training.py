@@ -35,11 +35,10 @@ def test_the_quantile_is_numpys_inverted_cdf(values: list[float], share: float) 
     assert lower_quantile(np.array(values), share) == np.quantile(values, share, method="inverted_cdf")
 
 
-@pytest.mark.parametrize("number", range(1, 400))
-def test_deciles_and_quartiles_do_not_suffer_from_rounding(number: int) -> None:
-    values = np.arange(1.0, number + 1)
-    for share in (Fraction(1, 10), Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(9, 10)):
-        assert lower_quantile(values, float(share)) == math.ceil(share * number)
+@pytest.mark.parametrize("share", [Fraction(1, 10), Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(9, 10)])
+def test_deciles_and_quartiles_do_not_suffer_from_rounding(share: Fraction) -> None:
+    for number in range(1, 2000):
+        assert lower_quantile(np.arange(1.0, number + 1), float(share)) == math.ceil(share * number)
 
 
 def test_a_quantile_is_infinite_only_where_that_share_never_got_there() -> None:

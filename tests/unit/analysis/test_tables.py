@@ -1,0 +1,170 @@
+"""A table is checked wherever it is read or written; what is wrong is said with file and column."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainatlas.analysis.columns import ANALYSIS_TABLES
+from trainatlas.analysis.tables import (
+    CURVE_COLUMNS,
+    LAYER_COLUMNS,
+    PACK_COLUMNS,
+    SELECTED_COLUMNS,
+    TRIAL_COLUMNS,
+    read_packs,
+    read_table,
+    write_table,
+)
+from trainatlas.study.errors import UserError
+from trainatlas.train.records import SPLITS, STATUSES, Column, names
+
+TABLES = {
+    "trials": TRIAL_COLUMNS,
+    "curves": CURVE_COLUMNS,
+    "layers": LAYER_COLUMNS,
+    "packs": PACK_COLUMNS,
+    "selected": SELECTED_COLUMNS,
+} | {f"analysis_{name}": columns for name, columns in ANALYSIS_TABLES.items()}
+
+
+def cell(column: Column) -> object:
+    if column.name == "status":
+        return STATUSES[0]
+    if column.name == "split":
+        return SPLITS[0]
+    return {"text": "a", "whole": 1, "number": 0.5}[column.kind]
+
+
+def frame(columns: tuple[Column, ...], rows: int = 2) -> pd.DataFrame:
+    kinds = {"text": "str", "whole": "int64", "number": "float64"}
+    return pd.DataFrame({column.name: pd.Series([cell(column)] * rows, dtype=kinds[column.kind]) for column in columns})
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_table_reads_back_as_it_was_written(name: str, rows: int, tmp_path: Path) -> None:
+    path, columns = tmp_path / f"{name}.csv", TABLES[name]
+    table = frame(columns, rows)
+    write_table(table, path, columns)
+    assert path.read_text(encoding="utf-8").splitlines()[0] == ",".join(names(columns))
+    pd.testing.assert_frame_equal(read_table(path, columns, ""), table)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_cells_that_may_be_empty_may_be_and_the_others_not(name: str, tmp_path: Path) -> None:
+    path, columns = tmp_path / f"{name}.csv", TABLES[name]
+    for column in columns:
+        table = frame(columns).astype({column.name: object})
+        table.loc[0, column.name] = None
+        text = table.to_csv(index=False)
+        path.write_text(text, encoding="utf-8")
+        if column.optional or (column.kind == "text" and column.name not in ("status", "split")):
+            assert len(read_table(path, columns, "")) == 2
+        else:
+            with pytest.raises(UserError) as caught:
+                read_table(path, columns, "")
+            assert str(caught.value).startswith(f"{path}: ") and column.name in str(caught.value)
+
+
+@given(
+    number=st.floats(allow_nan=False),
+    text=st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1),
+)
+def test_numbers_and_texts_survive_a_file(number: float, text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    columns = (Column("x", "number", ""), Column("name", "text", ""))
+    path = tmp_path_factory.getbasetemp() / "table.csv"
+    table = pd.DataFrame({"x": [number], "name": pd.Series([text], dtype="str")})
+    write_table(table, path, columns)
+    pd.testing.assert_frame_equal(read_table(path, columns, ""), table, check_exact=True)
+
+
+def test_infinity_and_missing_are_two_things(tmp_path: Path) -> None:
+    columns = (Column("steps", "number", "", optional=True),)
+    path = tmp_path / "table.csv"
+    path.write_text('steps\n3\ninf\n""\n', encoding="utf-8")
+    steps = read_table(path, columns, "")["steps"]
+    assert steps.iloc[:2].tolist() == [3.0, math.inf]
+    assert math.isnan(steps.iloc[2])
+
+
+COLUMNS = (
+    Column("trial_id", "text", ""),
+    Column("status", "text", ""),
+    Column("step", "whole", ""),
+    Column("test_accuracy", "number", "", optional=True),
+    Column("dead_fraction", "number", "", optional=True),
+    Column("split", "text", ""),
+)
+GOOD = "trial_id,status,step,test_accuracy,dead_fraction,split\na,ok,1,0.5,0.1,train\n"
+
+# what is wrong: (change of the text, words of the message)
+FAULTS: dict[str, tuple[Callable[[str], str], list[str]]] = {
+    "missing column": (lambda text: text.replace("step,", "").replace("1,", "", 1), ["'step'", "missing"]),
+    "misspelt column": (lambda text: text.replace("step", "stpe"), ["'stpe'", "'step'"]),
+    "extra column": (lambda text: text.replace("split", "split,colour").replace("train", "train,red"), ["'colour'"]),
+    "accuracy above one": (lambda text: text.replace("0.5", "1.5"), ["test_accuracy", "1.5"]),
+    "accuracy below zero": (lambda text: text.replace("0.5", "-0.5"), ["test_accuracy", "-0.5"]),
+    "fraction above one": (lambda text: text.replace("0.1", "10"), ["dead_fraction", "10"]),
+    "infinite accuracy": (lambda text: text.replace("0.5", "inf"), ["test_accuracy", "inf"]),
+    "negative step": (lambda text: text.replace(",1,", ",-1,"), ["step", "-1"]),
+    "text for a number": (lambda text: text.replace("0.5", "good"), ["good"]),
+    "fraction for a whole number": (lambda text: text.replace(",1,", ",1.5,"), ["1.5"]),
+    "unknown status": (lambda text: text.replace("ok", "fine"), ["status", "fine"]),
+    "unknown split": (lambda text: text.replace("train", "exam"), ["split", "exam"]),
+    "empty cell": (lambda text: text.replace(",1,", ",,"), ["step"]),
+    "torn row": (lambda text: text[:-12] + "\n", []),
+    "empty file": (lambda text: "", []),
+}
+
+
+def test_the_table_without_a_fault_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(GOOD, encoding="utf-8")
+    assert len(read_table(path, COLUMNS, "")) == 1
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_table_is_refused_in_one_line_with_file_and_column(fault: str, tmp_path: Path) -> None:
+    change, words = FAULTS[fault]
+    path = tmp_path / "table.csv"
+    path.write_text(change(GOOD), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        read_table(path, COLUMNS, "trainatlas train")
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert len(message.splitlines()) == 1
+    assert [word for word in words if word not in message] == [], message
+
+
+def test_a_missing_table_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    with pytest.raises(UserError, match=rf"^{path}: no such file; `trainatlas aggregate` makes it$"):
+        read_table(path, COLUMNS, "trainatlas aggregate")
+
+
+@pytest.mark.parametrize("value", [1.5, -0.1, math.inf])
+def test_a_wrong_table_is_not_written(value: float, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    table = frame(COLUMNS).assign(test_accuracy=value)
+    with pytest.raises(UserError, match=f"{path}: .*test_accuracy"):
+        write_table(table, path, COLUMNS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_are_put_into_the_order_of_the_dictionary(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    write_table(frame(COLUMNS)[list(reversed(names(COLUMNS)))], path, COLUMNS)
+    assert path.read_text(encoding="utf-8").splitlines()[0] == ",".join(names(COLUMNS))
+
+
+def test_tables_of_packs_are_put_together(tmp_path: Path) -> None:
+    for pack in ("a", "b"):
+        write_table(frame(COLUMNS).assign(trial_id=pack), tmp_path / "raw" / pack / "trials.csv", COLUMNS)
+    assert read_packs(tmp_path, ["a", "b"], "trials", COLUMNS)["trial_id"].tolist() == ["a", "a", "b", "b"]
+    with pytest.raises(UserError, match=r"c/trials\.csv: no such file; `trainatlas train` makes it"):
+        read_packs(tmp_path, ["a", "c"], "trials", COLUMNS)

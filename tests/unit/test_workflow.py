@@ -1,0 +1,133 @@
+"""What the Snakefile asks of the package: settings checked before any job, one Snakemake to a folder."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import yaml
+
+from trainatlas import workflow
+from trainatlas.workflow import hold_results, settle_config
+
+Content = dict[str, Any]
+
+
+class RefusedError(Exception):
+    """Stands in for the end of Snakemake."""
+
+
+def refuse(line: str) -> NoReturn:
+    raise RefusedError(line)
+
+
+@pytest.fixture
+def study(tiny: Content, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def unheld(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let go of the locks that a test takes."""
+    held: list[Any] = []
+    monkeypatch.setattr(workflow, "_held", held)
+    yield
+    for file in held:
+        file.close()
+
+
+def refusal(config: dict[str, Any]) -> str:
+    with pytest.raises(RefusedError) as caught:
+        settle_config(config, refuse)
+    line = str(caught.value)
+    assert line.startswith("trainatlas: ")
+    assert len(line.splitlines()) == 1
+    return line
+
+
+def test_settings_are_what_config_says_and_defaults_otherwise(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = settle_config({"study": str(study), "results": "there"}, refuse)
+    assert (settings.study.name, settings.study_file) == ("tiny", str(study))
+    assert (settings.results, settings.reports) == ("there", "reports")
+    assert list(tmp_path.iterdir()) == [study], "checking writes nothing"
+
+
+def test_the_default_study_needs_no_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+    assert settle_config({}, refuse).study.name == "digits"
+
+
+def test_an_unknown_key_is_refused_with_the_allowed_ones(study: Path) -> None:
+    line = refusal({"study": str(study), "result": "there"})
+    assert "'result'" in line and "study, results, reports" in line
+
+
+def test_a_bad_study_is_refused(study: Path, tiny: Content) -> None:
+    study.write_text(yaml.safe_dump(tiny | {"epochs": 0}), encoding="utf-8")
+    assert f"{study}: epochs is 0" in refusal({"study": str(study)})
+    assert "no such study file" in refusal({"study": str(study.parent / "nowhere.yaml")})
+
+
+@pytest.mark.parametrize("key", ["results", "reports"])
+def test_a_folder_that_is_a_file_is_refused(key: str, study: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        line = refusal({"study": str(study), key: str(folder)})
+        assert key in line and str(folder) in line and "allowed: a folder" in line
+
+
+@pytest.mark.parametrize("key", ["results", "reports"])
+def test_a_folder_without_permission_is_refused(
+    key: str, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and real(path, mode))
+    line = refusal({"study": str(study), key: str(tmp_path / "a" / "b")})
+    assert str(tmp_path) in line and "not writable" in line
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from trainatlas.workflow import hold_results
+hold_results(Path(sys.argv[1]), on_error=sys.exit)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_folder_is_held_by_one_process_until_it_ends(tmp_path: Path, unheld: None) -> None:
+    words = [sys.executable, "-c", HOLD, str(tmp_path / "results")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RefusedError) as caught:
+            hold_results(tmp_path / "results", refuse)
+        assert f"process {holder.pid}" in str(caught.value)
+        assert str(tmp_path / "results") in str(caught.value)
+        holder.kill()
+    hold_results(tmp_path / "results", refuse)  # however it ended, nothing has to be cleaned away
+
+
+def test_two_studies_may_be_run_at_once(tmp_path: Path, unheld: None) -> None:
+    hold_results(tmp_path / "one", refuse)
+    hold_results(tmp_path / "two", refuse)
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
+
+
+def test_a_process_that_is_refused_leaves_the_holders_name(
+    tmp_path: Path, unheld: None, python: Callable[..., Any]
+) -> None:
+    hold_results(tmp_path, refuse)
+    for _ in range(2):
+        done = python(HOLD, tmp_path)
+        assert done.returncode == 1
+        assert f"process {os.getpid()}" in done.stderr
