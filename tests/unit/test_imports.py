@@ -1,0 +1,18 @@
+"""torch takes seconds to import: only training pays for it."""
+
+import pytest
+
+STAGES = {
+    "plan": "trainatlas.study.planning, trainatlas.catalogue",
+    "select": "trainatlas.analysis.selection",
+    "aggregate": "trainatlas.analysis.aggregate",
+    "analyse": "trainatlas.analysis.analyse",
+    "report": "trainatlas.report.render",
+    "the Snakefile": "trainatlas.workflow, trainatlas.analysis.columns",
+}
+
+
+@pytest.mark.parametrize("modules", STAGES.values(), ids=STAGES)
+def test_no_stage_but_training_imports_torch(modules, python):
+    done = python(f"import sys, {modules}; sys.exit('torch' in sys.modules)")
+    assert done.returncode == 0, done.stderr
