@@ -66,8 +66,11 @@ def hold_results(results: Path, on_error: Callable[[str], NoReturn]) -> None:
     The lock is the operating system's, so it goes when its holder goes, however that ends: unlike
     Snakemake's own, which the default profile turns off, it never has to be removed by hand.
     """
-    results.mkdir(parents=True, exist_ok=True)
-    file = (results / ".lock").open("a+", encoding="utf-8")
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        file = (results / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        on_error(f"trainatlas: {results}: cannot be written: {error.strerror}; allowed: a folder you may write to")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

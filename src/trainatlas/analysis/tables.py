@@ -142,6 +142,8 @@ def write_table(frame: pd.DataFrame, path: Path, columns: Sequence[Column]) -> N
 
 def read_packs(results: Path, packs: Sequence[str], table: str, columns: Sequence[Column]) -> pd.DataFrame:
     """Read one table of many packs, `results/raw/<pack>/<table>.csv`, into one frame."""
+    if not packs:
+        raise UserError(f"{results}: the study has no trial to gather; allowed: at least one that no rule excludes")
     frames = [read_table(results / "raw" / pack / f"{table}.csv", columns, "trainatlas train") for pack in packs]
     return pd.concat(frames, ignore_index=True)
 

@@ -168,3 +168,8 @@ def test_tables_of_packs_are_put_together(tmp_path: Path) -> None:
     assert read_packs(tmp_path, ["a", "b"], "trials", COLUMNS)["trial_id"].tolist() == ["a", "a", "b", "b"]
     with pytest.raises(UserError, match=r"c/trials\.csv: no such file; `trainatlas train` makes it"):
         read_packs(tmp_path, ["a", "c"], "trials", COLUMNS)
+
+
+def test_a_study_without_a_trial_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^{tmp_path}: the study has no trial to gather; allowed: "):
+        read_packs(tmp_path, [], "trials", COLUMNS)

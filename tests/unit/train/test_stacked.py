@@ -133,6 +133,17 @@ def test_light_probes_look_at_layers_at_both_ends_and_change_nothing_else(mixed:
         assert set(curve_of(light, "train")) == {0, 48}
 
 
+def test_the_best_epoch_is_remembered_when_later_ones_are_worse() -> None:
+    rough = [replace(TRIAL, learning_rate=rate, epochs=6, normalisation="none") for rate in (0.5, 1.0, 2.0)]
+    results = train(rough)
+    for result in results:
+        epochs = [row for step, row in curve_of(result, "validation").items() if step > 0]
+        assert result.metrics["best_validation_loss"] == min(loss for loss, _ in epochs)
+        assert result.metrics["best_validation_accuracy"] == max(accuracy for _, accuracy in epochs)
+    better = [result.metrics["best_validation_loss"] < result.metrics["final_validation_loss"] for result in results]
+    assert any(better), "for one of them at least the last epoch must not be the best, or this shows nothing"
+
+
 def test_test_data_are_looked_at_once_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[tuple[str, int, int]] = []
     evaluate = Stack.evaluate
