@@ -46,8 +46,9 @@ format: setup-dev ## rewrite the sources in the house style
 
 bench: setup ## measure how fast training is on this machine
 	@$(BIN)/trainatlas bench
+	@$(BIN)/trainatlas bench --levels --repeats 3
 
-schemas: setup ## write the JSON Schemas in workflow/schemas anew
+schemas: setup ## write the pages made from code anew: study schema, data dictionary, catalogue
 	@$(BIN)/trainatlas schema
 
 # Keeps the versions of the present lock where pyproject.toml lets it; UPGRADE=--upgrade takes the newest ones.

@@ -32,11 +32,12 @@ _RESULTS = Path("results")
 @app.command()
 def plan(study: StudyFile, results: Results = _RESULTS) -> None:
     """Turn a study into trials and packs, those that tune learning rates first."""
-    from trainatlas.catalogue import TABLES, structure
+    from trainatlas.catalogue import TABLES, check_user_levels, structure
     from trainatlas.study.config import load_study
     from trainatlas.study.planning import write_first_plan
 
     checked = load_study(study, TABLES)
+    check_user_levels(checked)
     summary = write_first_plan(checked, results / checked.name, structure)
     typer.echo(
         f"{checked.name}: {summary['trials']:,} tuning runs in {len(summary['packs'])} packs; then "
@@ -55,7 +56,14 @@ def train(
     content = read_pack(pack)
     from trainatlas.train.pack import prepare_process, train_pack
 
-    train_pack(content, out, prepare_process(), _STARTED, say=lambda line: typer.echo(line, err=True))
+    train_pack(
+        content,
+        out,
+        prepare_process(),
+        _STARTED,
+        say=lambda line: typer.echo(line, err=True),
+        fitted=pack.parent.parent / "fitted",
+    )
 
 
 @app.command()
@@ -117,8 +125,9 @@ def report(
 def schema(
     root: Annotated[Path, typer.Option(help="The repository's root.")] = Path(),
 ) -> None:
-    """Write the JSON Schema of study files and the data dictionary anew, from the code that checks them."""
+    """Write the pages that follow from the code anew: the schema of study files, data dictionary and catalogue."""
     from trainatlas.analysis.dictionary import data_dictionary
+    from trainatlas.catalogue_page import catalogue_page
     from trainatlas.study.config import Study
     from trainatlas.study.storage import write_json, write_text
 
@@ -127,6 +136,7 @@ def schema(
     given["required"].remove("name")
     write_json(root / "workflow" / "schemas" / "study.schema.json", given)
     write_text(root / "docs" / "data-dictionary.md", data_dictionary())
+    write_text(root / "docs" / "catalogue.md", catalogue_page())
 
 
 @app.command()
@@ -135,15 +145,22 @@ def bench(
         "benchmarks/digits.yaml"
     ),
     repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each kind; medians are shown.")] = 5,
+    levels: Annotated[bool, typer.Option("--levels", help="Time every level of the catalogue instead.")] = False,
 ) -> None:
     """Time stacked training against the plain loop, in one process, with one thread."""
     from trainatlas.catalogue import TABLES
     from trainatlas.study.config import load_study
-    from trainatlas.train.bench import measure
+    from trainatlas.train.bench import LEVEL_STACK, measure, measure_levels
     from trainatlas.train.pack import prepare_process
 
-    checked = load_study(study, TABLES)
     device = prepare_process()
+    if levels:
+        typer.echo(f"every level against the plainest of its factor, stacks of {LEVEL_STACK}, median of {repeats}")
+        typer.echo(f"{'network':28} {'level':60} {'time a step':>12}")
+        for cost in measure_levels(device, repeats):
+            typer.echo(f"{cost.network:28} {f'{cost.factor}: {cost.level}':60} {cost.ratio:11.2f}x")
+        return
+    checked = load_study(study, TABLES)
     typer.echo(
         f"{checked.name}: {checked.network}, batches of {checked.batch_size}, {device.type}, median of {repeats}"
     )

@@ -9,7 +9,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("page", ["workflow/schemas/study.schema.json", "docs/data-dictionary.md"])
+@pytest.mark.parametrize("page", ["workflow/schemas/study.schema.json", "docs/data-dictionary.md", "docs/catalogue.md"])
 def test_generated_pages_are_up_to_date(page, command, tmp_path):
     done = command("schema", "--root", tmp_path)
     assert done.returncode == 0, done.stderr

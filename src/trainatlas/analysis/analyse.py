@@ -67,7 +67,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
     """
     accuracies = gathered.trials[["test_accuracy", "final_validation_accuracy"]].fillna(0.0)
     trials = gathered.trials.assign(**accuracies)
-    levels = study.factors
+    levels = {factor: study.factors[factor] for factor in study.varied}
     final = trials[trials["stage"] == "final"]
     cells = cell_summaries(final, gathered.selected)
     draws = trials[trials["stage"] == "random"]

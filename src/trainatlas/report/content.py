@@ -25,8 +25,7 @@ from trainatlas.report.wording import (
     term_name,
 )
 from trainatlas.study.config import Study
-from trainatlas.study.levels import full_text, split_level
-from trainatlas.study.trial import FACTORS
+from trainatlas.study.levels import full_text, split_level, split_parts
 
 LISTED_TRIALS = 30
 LISTED_ARMS = 16
@@ -193,7 +192,7 @@ def _convergence(study: Study, final: pd.DataFrame, tables: dict[str, pd.DataFra
         return Section("convergence", "Convergence speed", ["The study states no targets."])
     found = {(row["factor"], row["level"], row["target"]): row for _, row in tables["convergence"].iterrows()}
     rows = []
-    for factor in FACTORS:
+    for factor in study.varied:
         for level in study.factors[factor]:
             cells: list[str] = []
             for target in study.targets:
@@ -269,21 +268,21 @@ def _accuracy(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
             "levels",
             text_columns=2,
         ),
-        _arms(f"The {len(listed)} arms with the best validation accuracy", listed, 1),
+        _arms(study, f"The {len(listed)} arms with the best validation accuracy", listed, 1),
     ]
     if len(listed) < len(cells):
         tail = cells.tail(LISTED_ARMS // 2)
-        blocks.append(_arms(f"The {len(tail)} arms with the worst", tail, len(cells) - len(tail) + 1))
+        blocks.append(_arms(study, f"The {len(tail)} arms with the worst", tail, len(cells) - len(tail) + 1))
     return Section(
         "accuracy", "Accuracy", [f"All {len(cells):,} arms are in the table behind these: one row each."], blocks
     )
 
 
-def _arms(title: str, cells: pd.DataFrame, first: int) -> Table:
+def _arms(study: Study, title: str, cells: pd.DataFrame, first: int) -> Table:
     rows = [
         (
             str(first + position),
-            *(level_name(row[factor]) for factor in FACTORS),
+            *(level_name(row[factor]) for factor in study.varied),
             f"{row['learning_rate']:.3g}" + (" *" if row["at_edge"] else ""),
             percent(row["validation_accuracy"]),
             percent(row["test_accuracy"]),
@@ -292,8 +291,10 @@ def _arms(title: str, cells: pd.DataFrame, first: int) -> Table:
         )
         for position, (_, row) in enumerate(cells.iterrows())
     ]
-    header = ("#", *map(factor_name, FACTORS), "rate", "validation", "test", "95% interval", "dead")
-    return Table(title, header, rows, "* the rate lies at the end of its range.", "cells", text_columns=6)
+    header = ("#", *map(factor_name, study.varied), "rate", "validation", "test", "95% interval", "dead")
+    return Table(
+        title, header, rows, "* the rate lies at the end of its range.", "cells", text_columns=1 + len(study.varied)
+    )
 
 
 def _rates(study: Study, tables: dict[str, pd.DataFrame], provenance: dict[str, Any]) -> Section:
@@ -346,7 +347,7 @@ def _design(study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame],
             factor_name(factor),
             ", ".join(map(level_name, study.factors[factor])),
         )
-        for factor in FACTORS
+        for factor in study.stated
     ]
     table = tables["coverage"]
     columns = ["trials", "ok", "diverged", "stopped_early", "failed"]
@@ -389,7 +390,7 @@ def _design(study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame],
             (
                 row["trial_id"],
                 row["stage"],
-                arm_name(row),
+                arm_name(study, row),
                 f"{row['learning_rate']:.3g}",
                 row["status"] + (f": {row['error']}" if row["error"] else ""),
                 f"{row['steps_run']:,}",
@@ -430,10 +431,12 @@ def _design(study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame],
 
 def _methods(study: Study) -> Section:
     rows = []
-    for factor in FACTORS:
+    for factor in study.stated:
         for text in study.factors[factor]:
-            level = TABLES[factor][split_level(text)[0]]
-            rows.append((factor_name(factor), level_name(text), level.formula, level.source))
+            parts = [TABLES[factor].get(split_level(part)[0]) for part in split_parts(text)]
+            formula = "; ".join(part.formula if part else "the study's own file" for part in parts)
+            source = "; ".join(part.source if part else text for part in parts)
+            rows.append((factor_name(factor), level_name(text), formula, source))
     return Section(
         "methods",
         "How to read this",

@@ -21,7 +21,6 @@ from trainatlas.report.wording import (
     term_name,
 )
 from trainatlas.study.config import Study
-from trainatlas.study.trial import FACTORS
 
 
 def counts(trials: pd.DataFrame, provenance: dict[str, Any]) -> list[tuple[str, str]]:
@@ -78,10 +77,13 @@ def findings(study: Study, final: pd.DataFrame, draws: pd.DataFrame, tables: dic
         best = cells.iloc[0]
         near = cells[cells["test_accuracy"] >= best["test_accuracy"] - 0.01]
         absent = [
-            level_name(level) for factor in FACTORS for level in study.factors[factor] if level not in set(near[factor])
+            level_name(level)
+            for factor in study.varied
+            for level in study.factors[factor]
+            if level not in set(near[factor])
         ]
         found.append(
-            f"The arm with the best validation accuracy ({arm_name(best)}, rate {best['learning_rate']:.3g}) has "
+            f"The arm with the best validation accuracy ({arm_name(study, best)}, rate {best['learning_rate']:.3g}) has "
             f"{percent(best['test_accuracy'])} test accuracy ({percent_interval(best['low'], best['high'])}); {len(near):,} of "
             f"{len(cells):,} arms come within one point of it, with every level of every factor among them"
             + (f" but {', '.join(absent)}." if absent else ".")
@@ -106,6 +108,6 @@ def findings(study: Study, final: pd.DataFrame, draws: pd.DataFrame, tables: dic
     return found[:5]
 
 
-def arm_name(row: pd.Series) -> str:
+def arm_name(study: Study, row: pd.Series) -> str:
     """Return the level of every factor in words."""
-    return ", ".join(level_name(row[factor]) for factor in FACTORS)
+    return ", ".join(level_name(row[factor]) for factor in study.varied)

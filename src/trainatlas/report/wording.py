@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from trainatlas.study.levels import split_parts
+
 _FACTORS = {
     "activation": "activation",
     "init": "initialisation",
@@ -16,23 +18,55 @@ _FACTORS = {
 _LEVELS = {
     "relu": "ReLU",
     "leaky_relu": "leaky ReLU",
+    "prelu": "PReLU",
     "elu": "ELU",
+    "selu": "SELU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "mish": "Mish",
+    "scaled_tanh": "scaled tanh",
+    "soft_exponential": "soft exponential",
+    "binary_step": "binary step",
     "xavier_normal": "Xavier normal",
     "xavier_uniform": "Xavier uniform",
     "kaiming_normal": "He normal",
     "kaiming_uniform": "He uniform",
+    "lecun_normal": "LeCun normal",
     "normal": "normal 0.01",
+    "lsuv": "LSUV",
     "batch": "BatchNorm",
+    "layer": "LayerNorm",
+    "instance": "InstanceNorm",
+    "group": "GroupNorm",
+    "weight": "weight norm",
     "none": "none",
     "sgd": "SGD",
+    "nesterov": "Nesterov",
+    "adagrad": "Adagrad",
+    "adadelta": "Adadelta",
     "rmsprop": "RMSprop",
     "adam": "Adam",
+    "adamw": "AdamW",
+    "nadam": "NAdam",
+    "radam": "RAdam",
+    "lookahead": "Lookahead",
     "mean_image": "mean image",
+    "min_max": "min-max",
     "channel_mean": "channel mean",
     "channel_standardize": "channel mean and std",
+    "global_contrast": "global contrast",
     "pca_whitening": "PCA-whitened",
     "zca_whitening": "ZCA-whitened",
     "standardize": "standardised",
+    "reduce_on_plateau": "reduce on plateau",
+    "l1": "L1",
+    "l2": "L2",
+    "decoupled_decay": "decoupled decay",
+    "label_smoothing": "label smoothing",
+    "max_norm": "max-norm",
+    "gradient_clipping": "gradient clipping",
+    "early_stopping": "early stopping",
+    "cutmix": "CutMix",
 }
 
 
@@ -42,13 +76,19 @@ def factor_name(factor: str) -> str:
 
 
 def level_name(level: str) -> str:
-    """Return a level's name as the field writes it; options stay as given."""
+    """Return a level's name as the field writes it; options stay as given, joined levels joined."""
+    return " + ".join(map(_part_name, split_parts(level)))
+
+
+def _part_name(level: str) -> str:
     name, bracket, options = level.partition("(")
     if name == "normal" and options.startswith("std="):
         return f"normal {options.removeprefix('std=').removesuffix(')').removesuffix('.0')}"
     if name == "pca" and options.startswith("components="):
         return f"PCA {options.removeprefix('components=').removesuffix(')')}"
-    return _LEVELS.get(name, name) + (bracket + options if bracket else "")
+    return _LEVELS.get(name, name.replace("_", " ") if ".py:" not in name else name) + (
+        bracket + options if bracket else ""
+    )
 
 
 def term_name(term: str) -> str:

@@ -12,9 +12,10 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -22,6 +23,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     Strict,
     ValidationError,
     ValidationInfo,
@@ -29,13 +31,31 @@ from pydantic import (
     model_validator,
 )
 
+from trainatlas.study import user_code
 from trainatlas.study.errors import UserError
 from trainatlas.study.levels import LevelTable, parse_level, split_level
 from trainatlas.study.splits import part_sizes
-from trainatlas.study.trial import FACTORS
+from trainatlas.study.trial import DEFAULT_LEVELS, FACTORS
 
-Catalogue = Mapping[str, LevelTable]
-"""The table of every factor, and of "data" and "network", by name."""
+
+@dataclass(frozen=True)
+class Rule:
+    """A combination that makes no sense, whatever the study: why, and for which settings.
+
+    `applies` takes the levels by factor and "data", "network" and "batch_size" beside them.
+    """
+
+    reason: str
+    applies: Callable[[Mapping[str, Any]], bool]
+
+
+class Catalogue(dict[str, LevelTable]):
+    """The table of every factor, and of "data" and "network", by name, and what cannot be combined."""
+
+    def __init__(self, tables: Mapping[str, LevelTable], rules: tuple[Rule, ...] = ()) -> None:
+        super().__init__(tables)
+        self.rules = rules
+
 
 # Strict: YAML's `yes`, `on` and quoted digits are no numbers.
 Whole = Annotated[int, Strict()]
@@ -165,12 +185,12 @@ class Study(_Strict):
     probes: Literal["light", "standard"] = "standard"
     pack_trials: Annotated[Whole, Field(ge=1, le=100_000)] = 512
 
-    catalogue_factors: ClassVar[tuple[str, ...]] = FACTORS
+    _rules: tuple[Rule, ...] = PrivateAttr(default=())
 
     @field_validator("data", "network", mode="after")
     @classmethod
     def _known(cls, text: str, info: ValidationInfo) -> str:
-        return _canonical(text, _tables(info)[str(info.field_name)])
+        return _canonical(text, str(info.field_name), info)
 
     @field_validator("factors", mode="before")
     @classmethod
@@ -183,12 +203,13 @@ class Study(_Strict):
                 raise ValueError(f"unknown factor '{factor}'{guess}; allowed: {', '.join(FACTORS)}")
         resolved = {}
         for factor in FACTORS:
-            if factor not in given:
-                raise ValueError(f"factor '{factor}' is missing; allowed: levels for each of {', '.join(FACTORS)}")
-            levels = given[factor]
+            if factor not in given and factor not in DEFAULT_LEVELS:
+                needed = ", ".join(each for each in FACTORS if each not in DEFAULT_LEVELS)
+                raise ValueError(f"factor '{factor}' is missing; allowed: levels for each of {needed}")
+            levels = given[factor] if factor in given else [DEFAULT_LEVELS[factor]]
             if not isinstance(levels, list) or not levels:
                 raise ValueError(f"{factor} is {levels!r}; allowed: a list of at least one level")
-            resolved[factor] = _canonical_levels(factor, levels, _tables(info))
+            resolved[factor] = _canonical_levels(factor, levels, info)
         return resolved
 
     @field_validator("learning_rate", mode="after")
@@ -196,7 +217,7 @@ class Study(_Strict):
     def _known_optimizers(cls, given: dict[str, RateRange], info: ValidationInfo) -> dict[str, RateRange]:
         resolved: dict[str, RateRange] = {}
         for key, rates in given.items():
-            level = key if key == "default" else _canonical(key, _tables(info)["optimizer"])
+            level = key if key == "default" else _canonical(key, "optimizer", info)
             if level in resolved:
                 raise ValueError(f"optimizer '{level}' is listed twice; allowed: each once")
             resolved[level] = rates
@@ -219,9 +240,7 @@ class Study(_Strict):
             for factor in rule.when:
                 if factor not in FACTORS:
                     raise ValueError(f"unknown factor '{factor}'; allowed: {', '.join(FACTORS)}")
-            when = {
-                factor: _canonical_levels(factor, list(levels), _tables(info)) for factor, levels in rule.when.items()
-            }
+            when = {factor: _canonical_levels(factor, list(levels), info) for factor, levels in rule.when.items()}
             resolved.append(Exclusion(when=when, reason=rule.reason))
         return tuple(resolved)
 
@@ -232,10 +251,14 @@ class Study(_Strict):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two samples are named '{name}'; allowed: a name of its own for each")
+        grids = [sample.name for sample in samples if isinstance(sample, GridSample)]
+        if len(grids) > 1:  # they would share tuning runs, and tables know a cell by its levels alone
+            raise ValueError(f"'{grids[0]}' and '{grids[1]}' are both grids; allowed: one grid a study")
         return samples
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> Study:
+        self._rules = _tables(info).rules
         for optimizer in self.factors["optimizer"]:
             self.rate_range(optimizer)
         data: Any = _tables(info)["data"][split_level(self.data)[0]]
@@ -251,8 +274,23 @@ class Study(_Strict):
                 f"batch_size is {self.batch_size}; allowed: 1 to {sizes.train}, the size of the training part"
             )
         if not any(self.cells()):
-            raise ValueError("exclude: every cell is excluded, so the study is empty; allowed: at least one cell")
+            reasons = sorted({self.exclusion(cell) or "" for cell in self.all_cells()})
+            raise ValueError(
+                f"exclude: every cell is excluded, so the study is empty ({'; '.join(reasons)}); "
+                f"allowed: at least one cell"
+            )
         return self
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The factors of more than one level; where there is none, those that every study names."""
+        varied = tuple(factor for factor in FACTORS if len(self.factors[factor]) > 1)
+        return varied or tuple(factor for factor in FACTORS if factor not in DEFAULT_LEVELS)
+
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """The factors at other levels than those a study need not name."""
+        return tuple(factor for factor in FACTORS if self.factors[factor] != (DEFAULT_LEVELS.get(factor),))
 
     def rate_range(self, optimizer: str) -> RateRange:
         """Return the range for an optimizer's level: its own entry, its name's, or `default`."""
@@ -261,9 +299,13 @@ class Study(_Strict):
                 return self.learning_rate[key]
         raise ValueError(f"learning_rate: no range for '{optimizer}'; allowed: an entry '{optimizer}' or 'default'")
 
-    def exclusion(self, cell: Mapping[str, str]) -> Exclusion | None:
-        """Return the first rule that excludes `cell`, or None."""
-        return next((rule for rule in self.exclude if rule.matches(cell)), None)
+    def exclusion(self, cell: Mapping[str, str]) -> str | None:
+        """Return why `cell` is not run: the study's own reason, or the catalogue's; None where it is run."""
+        for exclusion in self.exclude:
+            if exclusion.matches(cell):
+                return exclusion.reason
+        setting = {**cell, "data": self.data, "network": self.network, "batch_size": self.batch_size}
+        return next((rule.reason for rule in self._rules if rule.applies(setting)), None)
 
     def all_cells(self) -> Iterator[dict[str, str]]:
         """Yield every combination of levels, excluded ones too, first factor slowest."""
@@ -285,20 +327,23 @@ def _tables(info: ValidationInfo) -> Catalogue:
     return tables
 
 
-def _canonical(text: Any, table: LevelTable) -> str:
+def _canonical(text: Any, factor: str, info: ValidationInfo) -> str:
+    table = _tables(info)[factor]
     if text is None:
         text = "none"  # YAML reads a bare `null` or `~` so; `none` is the level's name
     if not isinstance(text, str):
-        raise ValueError(f"{table.factor}: {text!r} is no level; allowed: {', '.join(table)}")
+        raise ValueError(f"{factor}: {text!r} is no level; allowed: {table.allowed}")
+    path = user_code.path_of(text)
     try:
+        if path is not None and table.user_build is not None:
+            user_code.read(path, info.context["folder"])  # type: ignore[index]
         return parse_level(text, table)
     except UserError as error:
-        guess = _guess(text, table)
-        raise ValueError(f"{error}{guess}") from None
+        raise ValueError(f"{error}{_guess(text, table)}") from None
 
 
-def _canonical_levels(factor: str, levels: list[Any], catalogue: Catalogue) -> tuple[str, ...]:
-    canonical = tuple(_canonical(level, catalogue[factor]) for level in levels)
+def _canonical_levels(factor: str, levels: list[Any], info: ValidationInfo) -> tuple[str, ...]:
+    canonical = tuple(_canonical(level, factor, info) for level in levels)
     for level in canonical:
         if canonical.count(level) > 1:
             raise ValueError(f"{factor}: level '{level}' is listed twice; allowed: each level once")
@@ -365,7 +410,9 @@ def load_study(path: Path, catalogue: Catalogue) -> Study:
     if "name" in given:
         raise UserError(f"{path}: unknown key 'name'; a study is named by its file, here '{path.stem}'")
     try:
-        return Study.model_validate(given | {"name": path.stem}, context={"catalogue": catalogue})
+        return Study.model_validate(
+            given | {"name": path.stem}, context={"catalogue": catalogue, "folder": path.parent}
+        )
     except ValidationError as error:
         raise UserError(f"{path}: {_first_problem(error)}") from None
 

@@ -25,11 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trainatlas.study import user_code
 from trainatlas.study.config import GridSample, RandomSample, Study
 from trainatlas.study.errors import UserError
 from trainatlas.study.sampling import Planned, first_stage
 from trainatlas.study.storage import read_json, write_csv, write_json
-from trainatlas.study.trial import TRAINING_VERSION, Trial
+from trainatlas.study.trial import FACTORS, TRAINING_VERSION, Trial
 
 Stage = Literal["first", "final"]
 Probes = Literal["light", "standard"]
@@ -39,7 +40,7 @@ STACK_LIMIT = 256
 """Trials trained side by side at most; beyond it throughput no longer grows (docs/performance.md)."""
 
 PLAN_COLUMNS = ("trial_id", "sample", "stage", "pack")
-_PACK_FORMAT = 1
+_PACK_FORMAT = 2
 _STEM: dict[Stage, str] = {"first": "plan", "final": "plan-final"}
 
 
@@ -78,9 +79,9 @@ def write_first_plan(study: Study, results: Path, structure: Structure) -> dict[
     """Plan the first stage of `study` into `results`; return the summary that was written."""
     excluded: Counter[str] = Counter()
     for cell in study.all_cells():
-        rule = study.exclusion(cell)
-        if rule is not None:
-            excluded[rule.reason] += 1
+        reason = study.exclusion(cell)
+        if reason is not None:
+            excluded[reason] += 1
     cells = sum(1 for _ in study.cells())
     final = sum(cells * len(sample.seeds) for sample in study.samples if isinstance(sample, GridSample))
     extra = {
@@ -195,12 +196,22 @@ def _write_pack(results: Path, pack_id: str, probes: Probes, trials: dict[str, T
         "pack": pack_id,
         "probes": probes,
         "trials": {trial_id: trial.as_dict() for trial_id, trial in trials.items()},
+        "user_code": _user_code(trials.values()),
     }
     write_json(path, content, indent=None)
 
 
+def _user_code(trials: Iterable[Trial]) -> dict[str, str]:
+    """Return the text of the user's files that trials name, by path: what a job needs beside the trials."""
+    sources: dict[str, str] = {}
+    for trial in trials:
+        if trial.user_code:
+            sources |= user_code.sources_of(dict(zip(FACTORS, trial.cell, strict=True)))
+    return sources
+
+
 def read_pack(path: Path) -> Pack:
-    """Read a pack's file and check that its trials are the ones it was named for.
+    """Read a pack's file and check that its trials, and the user's files they name, are what it was named for.
 
     Raises UserError naming the file when it is missing, broken, altered, or was planned for another
     version of the training code.
@@ -217,9 +228,12 @@ def read_pack(path: Path) -> Pack:
             content["probes"],
             tuple(Trial(**fields) for fields in content["trials"].values()),
         )
+        user_code.register(content["user_code"])
+        expected = {trial.user_code for trial in pack.trials}
+        found = {user_code.digests(dict(zip(FACTORS, trial.cell, strict=True))) for trial in pack.trials}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: is no pack file ({error}); delete it and run `trainatlas plan`") from None
-    if _digest(pack.probes, (trial.trial_id for trial in pack.trials)) != pack.pack_id:
+    if found != expected or _digest(pack.probes, (trial.trial_id for trial in pack.trials)) != pack.pack_id:
         raise UserError(f"{path}: its trials were altered; delete it and run `trainatlas plan`")
     return pack
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from trainatlas.study import user_code
 from trainatlas.study.config import GridSample, RandomSample, Study
 from trainatlas.study.streams import stream_key
 from trainatlas.study.trial import FACTORS, Trial
@@ -97,5 +98,6 @@ def _trial(study: Study, cell: Mapping[str, str], rate: float, seed: int) -> Tri
         seed=seed,
         validation_share=study.validation_share,
         test_share=study.test_share,
+        user_code=user_code.digests(cell),
         **cell,
     )

@@ -12,10 +12,19 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised by hand whenever the numbers that training yields change; part of every trial's identity."""
 
-FACTORS = ("activation", "init", "normalisation", "optimizer", "preprocessing")
+FACTORS = (
+    "activation",
+    "init",
+    "normalisation",
+    "optimizer",
+    "preprocessing",
+    "schedule",
+    "regularisation",
+    "augmentation",
+)
 """The factors a study crosses, in the order in which tables and reports show them."""
 
 
@@ -39,6 +48,8 @@ class Trial:
         Fixes split, data order, initial draws and every noise stream, >= 0.
     validation_share, test_share
         Shares of all examples, in (0, 1).
+    user_code
+        Digests of the user's own files that levels name (see `trainatlas.study.user_code`), empty for none.
     """
 
     data: str
@@ -54,6 +65,10 @@ class Trial:
     seed: int
     validation_share: float = 0.2
     test_share: float = 0.2
+    schedule: str = "constant"
+    regularisation: str = "none"
+    augmentation: str = "none"
+    user_code: str = ""
 
     def canonical_json(self) -> str:
         """Return the configuration as JSON: keys sorted, defaults left out, no spaces."""
@@ -74,6 +89,9 @@ class Trial:
         """Return every field by name, defaults included."""
         return {name: getattr(self, name) for name in _NAMES}
 
+
+DEFAULT_LEVELS = {field.name: str(field.default) for field in fields(Trial) if field.name in FACTORS[5:]}
+"""The level of each factor that a study need not name."""
 
 _DEFAULTS = {field.name: field.default for field in fields(Trial)}
 _NAMES = tuple(_DEFAULTS)

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from trainatlas.catalogue import RULES, TABLES
 from trainatlas.study.config import Study
 from trainatlas.study.planning import Probes
 from trainatlas.study.sampling import first_stage
-from trainatlas.study.trial import Trial
+from trainatlas.study.trial import FACTORS, Trial
 from trainatlas.train.examples import ExampleStore
 from trainatlas.train.reference import train_reference
 from trainatlas.train.stack import Stack
@@ -117,6 +118,62 @@ def _compare(
         _settle(device)
         reference.append(steps / (time.perf_counter() - begun))
     return Timing(what, len(trials), statistics.median(stacked), statistics.median(reference))
+
+
+LEVEL_STACK = 64
+"""Trials side by side when levels are timed."""
+
+
+@dataclass(frozen=True)
+class LevelCost:
+    """What a level costs.
+
+    Attributes
+    ----------
+    ratio
+        Time of a training step, stacked, over that of the same network with the plainest levels.
+    """
+
+    network: str
+    factor: str
+    level: str
+    ratio: float
+
+
+def measure_levels(device: torch.device, repeats: int) -> Iterator[LevelCost]:
+    """Time a training step of every level, as a ratio to the plainest network timed just before it.
+
+    Fully connected for all factors, and convolutional for those whose levels treat images otherwise.
+    """
+    plainest = Trial(
+        data="digits",
+        network="mlp(depth=2, width=32)",
+        activation="relu",
+        init="kaiming_normal",
+        normalisation="none",
+        optimizer="sgd",
+        preprocessing="standardize",
+        learning_rate=0.001,
+        batch_size=64,
+        epochs=2,
+        seed=0,
+    )
+    store = ExampleStore(device)
+    for base in (plainest, replace(plainest, network="cnn(depth=2, width=8)", epochs=1)):
+        for factor in FACTORS if base is plainest else ("activation", "normalisation"):
+            for level in TABLES[factor]:
+                trial = replace(base, **{factor: level})  # type: ignore[arg-type]
+                if any(rule.applies(trial.as_dict()) for rule in RULES):
+                    continue
+                own, others = _seeds(trial), _seeds(base)
+                _bare(own, store, device)  # warm-up
+                ratios = [_bare(others, store, device) / _bare(own, store, device) for _ in range(repeats)]
+                yield LevelCost(base.network, factor, level, statistics.median(ratios))
+
+
+def _seeds(trial: Trial) -> list[Trial]:
+    """Return a stack of copies of `trial`, with a few seeds as studies have them."""
+    return [replace(trial, seed=position % 4) for position in range(LEVEL_STACK)]
 
 
 def _settle(device: torch.device) -> None:

@@ -1,17 +1,23 @@
-"""Examples as trials see them: split by seed, preprocessed by level, shared where trials share both."""
+"""Examples as trials see them: split by seed, preprocessed by level, augmented, shared where trials share them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from trainatlas.data.augmentation import AUGMENTATIONS, Draws, augment
 from trainatlas.data.datasets import DATA_SETS, DataSet
-from trainatlas.data.preprocessing import PREPROCESSINGS, Preprocessing
+from trainatlas.data.fitted import FittedPreprocessings
+from trainatlas.data.preprocessing import Preprocessing
 from trainatlas.data.splits import Split, stratified_split
+from trainatlas.study.levels import NOTHING
 from trainatlas.study.streams import stream_key
 from trainatlas.study.trial import Trial
 
@@ -26,13 +32,33 @@ class Variant:
     ----------
     x, y
         Examples (n, *shape) and int64 classes (n,) of each part, by part.
+    preprocessing
+        What was fitted on the training part, ready for tensors on the device.
     retained_variance
         Share of the training part's variance that preprocessing kept, 0 to 1.
     """
 
     x: dict[str, Tensor]
     y: dict[str, Tensor]
+    preprocessing: Preprocessing
     retained_variance: float
+
+
+class Batch(NamedTuple):
+    """A minibatch of one trial, or of a stack with the trials in front.
+
+    Attributes
+    ----------
+    x, y
+        Examples (batch, *shape) and classes (batch,).
+    other, share
+        Where labels are mixed: the class mixed in, (batch,), and the weight of `y`, a scalar or (batch,).
+    """
+
+    x: Tensor
+    y: Tensor
+    other: Tensor | None = None
+    share: Tensor | None = None
 
 
 class ExampleStore:
@@ -42,13 +68,17 @@ class ExampleStore:
     ----------
     device, dtype
         Where examples live and in which precision.
+    fitted
+        Folder where fitted preprocessings are kept for other jobs; None keeps them in memory alone.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        self._device, self._dtype = device, dtype
+    def __init__(self, device: torch.device, dtype: torch.dtype = torch.float32, fitted: Path | None = None) -> None:
+        self.device, self.dtype = device, dtype
+        self._fitted = FittedPreprocessings(fitted)
         self._sets: dict[str, DataSet] = {}
         self._splits: dict[tuple[object, ...], Split] = {}
         self._variants: dict[tuple[object, ...], Variant] = {}
+        self._raw: dict[tuple[object, ...], Tensor] = {}
 
     def key(self, trial: Trial) -> tuple[object, ...]:
         """Return what two trials must share to see the same examples."""
@@ -65,39 +95,58 @@ class ExampleStore:
             self._variants[key] = self._make(trial)
         return self._variants[key]
 
-    def _make(self, trial: Trial) -> Variant:
+    def raw(self, trial: Trial) -> Tensor:
+        """Return the training part as it is before preprocessing: what augmentation changes."""
+        key = self._split_key(trial)
+        if key not in self._raw:
+            data, split = self._split(trial)
+            self._raw[key] = torch.from_numpy(data.x[split.train]).to(self.device, self.dtype)
+        return self._raw[key]
+
+    def first_minibatch(self, trial: Trial) -> Tensor:
+        """Return the examples of a trial's first step, without augmentation: (batch, *shape)."""
+        x = self.variant(trial).x["train"]
+        return x[epoch_order(trial.seed, 1, len(x))[: trial.batch_size].to(x.device)]
+
+    def _split(self, trial: Trial) -> tuple[DataSet, Split]:
         if trial.data not in self._sets:
             self._sets[trial.data] = DATA_SETS.build(trial.data)
-        data = self._sets[trial.data]
-        split_key = self._split_key(trial)
-        if split_key not in self._splits:
-            self._splits[split_key] = stratified_split(data.y, trial.seed, trial.validation_share, trial.test_share)
-        split = self._splits[split_key]
-        preprocessing: Preprocessing = PREPROCESSINGS.build(trial.preprocessing)
-        preprocessing.fit(data.x[split.train].astype(np.float64))
+        data, key = self._sets[trial.data], self._split_key(trial)
+        if key not in self._splits:
+            self._splits[key] = stratified_split(data.y, trial.seed, trial.validation_share, trial.test_share)
+        return data, self._splits[key]
+
+    def _make(self, trial: Trial) -> Variant:
+        data, split = self._split(trial)
+
+        def training() -> NDArray[np.float64]:
+            return data.x[split.train].astype(np.float64)
+
+        preprocessing = self._fitted.get(trial.preprocessing, self._split_key(trial), training)
         x, y = {}, {}
         for part in PARTS:
             rows = getattr(split, part)
             values = preprocessing.transform(data.x[rows].astype(np.float64))
-            x[part] = torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self._dtype)
-            y[part] = torch.from_numpy(data.y[rows]).to(self._device)
-        return Variant(x, y, preprocessing.retained_variance)
+            x[part] = torch.from_numpy(np.ascontiguousarray(values)).to(self.device, self.dtype)
+            y[part] = torch.from_numpy(data.y[rows]).to(self.device)
+        return Variant(x, y, preprocessing.to(self.device, self.dtype), preprocessing.retained_variance)
 
 
 class StackedExamples:
     """The examples of a stack: each variant held once, with the variant and seed of every trial."""
 
     def __init__(self, trials: Sequence[Trial], store: ExampleStore) -> None:
+        self._store = store
         keys = [store.key(trial) for trial in trials]
         first = dict(zip(reversed(keys), reversed(trials), strict=True))
         order = {key: position for position, key in enumerate(first)}
         variants = [store.variant(trial) for trial in first.values()]
         self._x = {part: torch.stack([variant.x[part] for variant in variants]) for part in PARTS}
         self._y = {part: torch.stack([variant.y[part] for variant in variants]) for part in PARTS}
-        device = self._x["train"].device
-        self._variant = torch.tensor([order[key] for key in keys], device=device)
+        self._trials = list(trials)
+        self._variant = torch.tensor([order[key] for key in keys], device=store.device)
         self._seeds = sorted({trial.seed for trial in trials})
-        self._seed = torch.tensor([self._seeds.index(trial.seed) for trial in trials], device=device)
+        self._seed = torch.tensor([self._seeds.index(trial.seed) for trial in trials], device=store.device)
         self.retained_variance = [store.variant(trial).retained_variance for trial in trials]
 
     def size(self, part: str) -> int:
@@ -109,18 +158,39 @@ class StackedExamples:
         """Return the shape of one example."""
         return tuple(self._x["train"].shape[2:])
 
-    def keep(self, kept: Tensor) -> None:
-        """Go on with the trials at the positions `kept`."""
-        self._variant, self._seed = self._variant[kept], self._seed[kept]
+    def keep(self, positions: list[int]) -> None:
+        """Go on with the trials at these positions."""
+        self._trials = [self._trials[i] for i in positions]
+        self._variant, self._seed = self._variant[positions], self._seed[positions]
 
-    def batches(self, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield an epoch's minibatches: x (trials, batch, *shape) and y (trials, batch)."""
+    def batches(self, epoch: int, batch_size: int) -> Iterator[Batch]:
+        """Yield an epoch's minibatches, trials in front."""
+        if any(trial.augmentation != NOTHING for trial in self._trials):
+            yield from self._augmented_batches(epoch, batch_size)
+            return
         x, y = self._x["train"], self._y["train"]
         order = torch.stack([epoch_order(seed, epoch, x.shape[1]) for seed in self._seeds]).to(x.device)
         rows = order[self._seed]
         which = self._variant[:, None]
         for batch in steps_of_epoch(x.shape[1], batch_size):
-            yield x[which, rows[:, batch]], y[which, rows[:, batch]]
+            yield Batch(x[which, rows[:, batch]], y[which, rows[:, batch]])
+
+    def _augmented_batches(self, epoch: int, batch_size: int) -> Iterator[Batch]:
+        """Augment once for all trials of one seed and augmentation, preprocess once for those of one variant."""
+        keys = [(self._store.key(trial), trial.augmentation) for trial in self._trials]
+        first = dict(zip(reversed(keys), reversed(self._trials), strict=True))
+        streams = [augmented_batches(trial, self._store, epoch, batch_size) for trial in first.values()]
+        place = {key: position for position, key in enumerate(first)}
+        which = torch.tensor([place[key] for key in keys], device=self._store.device)
+        for batches in zip(*streams, strict=True):
+            x, y = (torch.stack([batch[part] for batch in batches])[which] for part in (0, 1))
+            if all(batch.share is None for batch in batches):
+                yield Batch(x, y)
+                continue
+            other = torch.stack([batch.y if batch.other is None else batch.other for batch in batches])
+            whole = torch.ones((), device=x.device, dtype=x.dtype)
+            share = torch.stack([whole if batch.share is None else batch.share for batch in batches])
+            yield Batch(x, y, other[which], share[which])
 
     def chunks(self, part: str, size: int, positions: list[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a part in pieces of at most `size` examples: x (trials, n, *shape) and y (trials, n).
@@ -131,6 +201,20 @@ class StackedExamples:
         for start in range(0, self.size(part), size):
             piece = slice(start, start + size)
             yield self._x[part][:, piece][which], self._y[part][:, piece][which]
+
+
+def augmented_batches(trial: Trial, store: ExampleStore, epoch: int, batch_size: int) -> Iterator[Batch]:
+    """Yield one trial's minibatches of an epoch: augmented as raw images, then preprocessed."""
+    variant, raw = store.variant(trial), store.raw(trial)
+    parts = AUGMENTATIONS.build_parts(trial.augmentation)
+    draws = Draws(trial.seed, epoch, store.device, store.dtype)
+    order = epoch_order(trial.seed, epoch, len(raw)).to(raw.device)
+    for batch in steps_of_epoch(len(raw), batch_size):
+        rows = order[batch]
+        changed = augment(parts, raw[rows], draws)
+        y = variant.y["train"][rows]
+        other = None if changed.partner is None else y[changed.partner]
+        yield Batch(variant.preprocessing.transform(changed.x), y, other, changed.share)
 
 
 def epoch_order(seed: int, epoch: int, examples: int) -> Tensor:

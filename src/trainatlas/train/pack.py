@@ -51,7 +51,9 @@ def prepare_process() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def train_pack(pack: Pack, out: Path, device: torch.device, started: float, say: Say) -> None:
+def train_pack(
+    pack: Pack, out: Path, device: torch.device, started: float, say: Say, fitted: Path | None = None
+) -> None:
     """Train every trial of `pack` and write trials.csv, curves.csv, layers.csv and pack.csv into `out`.
 
     Tables are written when all is trained, each whole or not at all. The same pack yields the same
@@ -63,9 +65,11 @@ def train_pack(pack: Pack, out: Path, device: torch.device, started: float, say:
         `time.perf_counter()` of the process's start, for pack.csv.
     say
         Takes one line of progress at a time.
+    fitted
+        Folder in which the study's jobs share fitted preprocessings.
     """
     begun, clock = time.perf_counter(), _now()
-    store = ExampleStore(device)
+    store = ExampleStore(device, fitted=fitted)
     stacks = form_stacks(pack.trials, structure)
     results: list[TrialResult] = []
     for position, stack in enumerate(stacks, 1):
@@ -152,10 +156,9 @@ def _trial_row(result: TrialResult, device: torch.device) -> list[object]:
 
 def _curve_rows(results: Iterable[TrialResult]) -> Iterable[tuple[object, ...]]:
     for result in results:
-        trial_id, rate = result.trial.trial_id, result.trial.learning_rate
-        per_epoch = result.steps_per_epoch
-        for step, split, loss, accuracy in result.curve:
-            yield trial_id, step, number(step / per_epoch), split, number(loss), number(accuracy), rate
+        trial_id, per_epoch = result.trial.trial_id, result.steps_per_epoch
+        for step, split, loss, accuracy, rate in result.curve:
+            yield trial_id, step, number(step / per_epoch), split, number(loss), number(accuracy), number(rate)
 
 
 def _layer_rows(results: Iterable[TrialResult]) -> Iterable[tuple[object, ...]]:

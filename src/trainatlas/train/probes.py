@@ -3,7 +3,7 @@
 A unit is *dead* when its local slope stays below DEAD_SLOPE of the activation's largest slope on
 every example of the probe set, here the whole training part. *Saturated* is the share of
 (unit, example) pairs whose local slope is below SATURATED_SLOPE of the largest one. Slopes come from
-autograd, so both hold for every elementwise activation.
+autograd, so both hold for every activation; a maxout unit's is that of all its pieces together.
 """
 
 from __future__ import annotations
@@ -89,12 +89,14 @@ def _note_output(seen: dict[str, tuple[Tensor, Tensor | None]], name: str) -> Ca
 def _with_slope(
     forward: Callable[[Tensor], Tensor], seen: dict[str, tuple[Tensor, Tensor | None]], name: str
 ) -> Callable[[Tensor], Tensor]:
-    """Return an activation that also notes its slope: the pull-back of ones, as it is elementwise."""
+    """Return an activation that also notes its slope: the pull-back of ones, as no output shares an input."""
 
     def probed(x: Tensor) -> Tensor:
         output: Tensor
         output, pull = torch.func.vjp(forward, x)[:2]
         (slope,) = pull(torch.ones_like(output))
+        if slope.shape != output.shape:
+            slope = slope.unflatten(1, (output.shape[1], -1)).sum(2)
         seen[name] = (output, slope)
         return output
 

@@ -43,6 +43,10 @@ _TRIAL_MEANINGS = {
     "seed": "fixes split, data order, initial draws and noise",
     "validation_share": "share of all examples",
     "test_share": "share of all examples",
+    "schedule": "level of the factor",
+    "regularisation": "level of the factor",
+    "augmentation": "level of the factor",
+    "user_code": "digests of the user's own files that levels name; empty for none",
 }
 _KINDS: dict[str, Kind] = {"str": "text", "int": "whole", "float": "number"}
 
@@ -56,9 +60,10 @@ TRIAL_COLUMNS = (
     Column(
         "first_train_loss",
         "number",
-        "cross-entropy (nats) of the first minibatch before any step",
+        "loss (nats) of the first minibatch before any step, without penalties",
         optional=True,
     ),
+    Column("first_penalty", "number", "what penalties added to that loss", optional=True),
     Column("final_train_loss", "number", "cross-entropy (nats) on the training part at the end", optional=True),
     Column("best_validation_loss", "number", "smallest validation loss (nats) of any epoch", optional=True),
     Column("final_validation_loss", "number", "validation loss (nats) at the end", optional=True),
@@ -81,9 +86,14 @@ CURVE_COLUMNS = (
     Column("step", "whole", "optimizer steps taken; for train_batch the step whose minibatch it is"),
     Column("epoch", "number", "step over the number of steps in an epoch"),
     Column("split", "text", "train_batch (one minibatch), train, validation or test (the whole part)"),
-    Column("loss", "number", "mean cross-entropy (nats)", optional=True),
+    Column(
+        "loss",
+        "number",
+        "mean cross-entropy (nats), without penalties; for train_batch against smoothed or mixed labels where asked",
+        optional=True,
+    ),
     Column("accuracy", "number", "share classified rightly", optional=True),
-    Column("learning_rate", "number", "step size in force"),
+    Column("learning_rate", "number", "step size in force at the step taken last"),
 )
 
 LAYER_COLUMNS = (
@@ -100,7 +110,11 @@ LAYER_COLUMNS = (
     ),
     Column("activation_mean", "number", "mean output over units and training examples"),
     Column("activation_std", "number", "standard deviation of the outputs over both"),
-    Column("gradient_norm", "number", "L2 norm of the weight's gradient at this step (step 0: the first)"),
+    Column(
+        "gradient_norm",
+        "number",
+        "L2 norm of the weight's gradient, without penalties, at this step (step 0: the first)",
+    ),
     Column(
         "update_to_weight_ratio",
         "number",
@@ -141,5 +155,5 @@ def kept_steps(total: int) -> list[int]:
     step = 1
     while step < total:
         kept.append(step)
-        step = max(step + 1, math.ceil(step * 1.1)) if step >= 10 else step + 1
+        step = step + 1 if step < 10 else -(-11 * step // 10)  # rounded up, in whole numbers
     return [*kept, total]

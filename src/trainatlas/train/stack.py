@@ -12,17 +12,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from trainatlas.data.augmentation import mixes_labels
 from trainatlas.data.datasets import data_set_level
 from trainatlas.model.architectures import build_network
-from trainatlas.model.initialisation import initial_parameters
+from trainatlas.model.initialisation import depends_on_data, initial_parameters
 from trainatlas.optim.optimizers import StackedOptimizer
+from trainatlas.optim.regularisation import StackedRegularisation, dropout_of, smoothing_of
+from trainatlas.optim.schedules import StackedSchedules
 from trainatlas.study.trial import Trial
-from trainatlas.train.examples import ExampleStore, StackedExamples, steps_of_epoch
+from trainatlas.train.examples import Batch, ExampleStore, StackedExamples, steps_of_epoch
+from trainatlas.train.losses import soft_cross_entropy
+from trainatlas.train.noise import DropoutNoise, dropout_shapes
 from trainatlas.train.probes import LayerProbe, captured, layer_sums, layers_of
 
 EVALUATION_CHUNK = 128
@@ -71,19 +77,20 @@ class Stack:
         self.examples = StackedExamples(trials, store)
         lead = self.trials[0]
         self._batch_size = lead.batch_size
-        with torch.device("meta"):
-            self.network = build_network(
-                lead.network,
-                lead.activation,
-                lead.normalisation,
-                self.examples.shape,
-                data_set_level(lead.data).classes,
-            )
+        self.network = build_network(
+            lead.network,
+            lead.activation,
+            lead.normalisation,
+            self.examples.shape,
+            data_set_level(lead.data).classes,
+            dropout_of(lead.regularisation),
+        )
         self.layers = layers_of(self.network)
-        starts = [initial_parameters(self.network, trial.init, trial.seed) for trial in self.trials]
+        self._dropouts = dropout_shapes(self.network, self.examples.shape)
+        starts = _starts(self.trials, self.network, store)
         self.parameters = {name: torch.stack([start[name] for start in starts]).to(device, dtype) for name in starts[0]}
         self.buffers = {
-            name: _initial_buffer(name, buffer, dtype).to(device).expand(len(trials), *buffer.shape).clone()
+            name: _stacked_buffer(name, buffer, self.trials, dtype).to(device)
             for name, buffer in self.network.named_buffers()
         }
         self.parameter_count = sum(p[0].numel() for p in self.parameters.values())
@@ -92,9 +99,17 @@ class Stack:
             [trial.learning_rate for trial in self.trials],
             self.parameters,
         )
-        self._gradients = vmap(grad_and_value(self._loss), randomness="different")
-        self._logits = vmap(self._forward, randomness="different")
-        self._probed = vmap(self._forward_probed, randomness="different")
+        self._schedules = StackedSchedules([trial.schedule for trial in self.trials], self.steps_per_epoch, lead.epochs)
+        self._regularisation = StackedRegularisation(
+            [trial.regularisation for trial in self.trials], [layer.weight for layer in self.layers]
+        )
+        self._soft = mixes_labels(lead.augmentation) or smoothing_of(lead.regularisation) is not None
+        self._smoothing = torch.tensor(
+            [smoothing_of(trial.regularisation) or 0.0 for trial in self.trials], device=device, dtype=dtype
+        )
+        self._gradients = vmap(grad_and_value(self._soft_loss if self._soft else self._loss), randomness="error")
+        self._logits = vmap(self._forward, randomness="error")
+        self._probed = vmap(self._forward_probed, randomness="error")
 
     @property
     def units(self) -> dict[str, int]:
@@ -121,32 +136,78 @@ class Stack:
         self._outputs = {name: output.numel() for name, (output, _) in seen.items()}
         return logits, layer_sums(seen, self.trials[0])
 
-    def step(self, x: Tensor, y: Tensor, measure: bool = False) -> tuple[Tensor, Movement | None]:
-        """Take one optimizer step on a minibatch.
+    def _soft_loss(
+        self,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        x: Tensor,
+        y: Tensor,
+        other: Tensor,
+        share: Tensor,
+        smoothing: Tensor,
+    ) -> Tensor:
+        return soft_cross_entropy(self._forward(parameters, buffers, x), y, other, share, smoothing)
 
-        Parameters
-        ----------
-        x, y
-            Examples (trials, batch, *shape) and classes (trials, batch).
-        measure
-            Whether to return what the step did to each layer.
+    def rates(self, epoch: int) -> np.ndarray:
+        """Return the learning rates in force in an epoch, counted from 1: float64, (steps, trials)."""
+        base = np.array([trial.learning_rate for trial in self.trials])
+        rates: np.ndarray = self._schedules.epoch(epoch) * base
+        return rates
 
-        Returns
-        -------
+    def penalties(self) -> Tensor:
+        """Return what penalties add to each trial's loss now, (trials,)."""
+        return self._regularisation.penalties(self.parameters)
+
+    def observe(self, validation: Evaluation) -> None:
+        """Tell schedules that heed it how an epoch ended."""
+        self._schedules.observe(validation.loss.numpy())
+
+    def steps(self, epoch: int) -> Iterator[tuple[Tensor, Movement | None]]:
+        """Take an epoch's optimizer steps, one whenever the next is asked for.
+
+        Yields
+        ------
         tuple
-            Each trial's mean cross-entropy before the step, (trials,), and the movement.
+            Each trial's loss before the step without penalties, (trials,), and, at the last step and the first of
+            the first epoch, what the step did to each layer.
         """
+        multipliers = None if self._schedules.constant else torch.from_numpy(self._schedules.epoch(epoch))
+        seeds = sorted({trial.seed for trial in self.trials})
+        noise = [DropoutNoise(seed, epoch, self._dropouts) for seed in seeds] if self._dropouts else []
+        members = [seeds.index(trial.seed) for trial in self.trials]
+        last = self.steps_per_epoch - 1
+        for number, batch in enumerate(self.examples.batches(epoch, self._batch_size)):
+            if noise:
+                draws = [each.draw(self._batch_size) for each in noise]
+                for path in self._dropouts:
+                    drawn = torch.stack([each[path] for each in draws]).to(batch.x)
+                    self.buffers[f"{path}.noise"] = drawn[members]
+            measure = number == last or (number == 0 and epoch == 1)
+            yield self._step(batch, None if multipliers is None else multipliers[number], measure)
+
+    def _step(self, batch: Batch, multipliers: Tensor | None, measure: bool) -> tuple[Tensor, Movement | None]:
         self.network.train()
-        gradients, losses = self._gradients(self.parameters, self.buffers, x, y)
+        arguments: tuple[Tensor, ...] = (batch.x, batch.y)
+        if self._soft:
+            arguments = (*arguments, *_labels(batch), self._smoothing)
+        gradients, losses = self._gradients(self.parameters, self.buffers, *arguments)
         before = {layer.weight: self.parameters[layer.weight].clone() for layer in self.layers} if measure else {}
-        self._optimizer.step(gradients)
+        norms = {layer.name: _norm(gradients[layer.weight]) for layer in self.layers} if measure else {}
+        regularisation = self._regularisation
+        if not regularisation.idle:
+            regularisation.add_penalties(self.parameters, gradients)
+            regularisation.clip_gradients(gradients)
+            rates = torch.tensor([trial.learning_rate for trial in self.trials], dtype=torch.float64)
+            regularisation.decay(self.parameters, rates if multipliers is None else rates * multipliers)
+        self._optimizer.step(gradients, multipliers)
+        if not regularisation.idle:
+            regularisation.limit_weights(self.parameters)
         if not measure:
             return losses, None
-        norms, ratios = {}, {}
-        for layer in self.layers:
-            old = before[layer.weight]
-            norms[layer.name] = _norm(gradients[layer.weight])
-            ratios[layer.name] = _norm(self.parameters[layer.weight] - old) / _norm(old)
+        ratios = {
+            layer.name: _norm(self.parameters[layer.weight] - before[layer.weight]) / _norm(before[layer.weight])
+            for layer in self.layers
+        }
         return losses, Movement(norms, ratios)
 
     def train_epoch(self, epoch: int) -> tuple[Tensor, Movement, Movement]:
@@ -155,13 +216,10 @@ class Stack:
         Returns
         -------
         tuple
-            Minibatch losses (steps, trials), the first step's movement and the last one's.
+            Minibatch losses (steps, trials), the first step's movement in the first epoch, and the last one's.
         """
-        losses = []
-        movements: list[Movement] = []
-        last = self.steps_per_epoch - 1
-        for number, (x, y) in enumerate(self.examples.batches(epoch, self._batch_size)):
-            loss, movement = self.step(x, y, measure=number == last or (number == 0 and epoch == 1))
+        losses, movements = [], []
+        for loss, movement in self.steps(epoch):
             losses.append(loss)
             if movement is not None:
                 movements.append(movement)
@@ -181,27 +239,34 @@ class Stack:
         return tally.result()
 
     @torch.no_grad()
-    def probe(self, untrained: bool = False) -> tuple[Evaluation, dict[str, dict[str, Tensor]]]:
+    def probe(
+        self, untrained: bool = False, positions: list[int] | None = None
+    ) -> tuple[Evaluation, dict[str, dict[str, Tensor]]]:
         """Evaluate on the training part and read the layers' statistics off the same pass.
 
         Parameters
         ----------
+        positions
+            Look at the trials at these positions only.
         untrained
             The network has seen no batch yet: take each normalisation's statistics from the training
             part itself, in place of running statistics that know nothing.
         """
+        parameters = self.parameters
         buffers = self._fitted_buffers() if untrained and self.buffers else self.buffers
+        if positions is not None:
+            parameters = {name: p[positions] for name, p in parameters.items()}
+            buffers = {name: b[positions] for name, b in buffers.items()}
         self.network.eval()
         tally, layers = _Tally(), LayerProbe()
-        for x, y in self.examples.chunks("train", EVALUATION_CHUNK):
-            logits, sums = self._probed(self.parameters, buffers, x)
+        for x, y in self.examples.chunks("train", EVALUATION_CHUNK, positions):
+            logits, sums = self._probed(parameters, buffers, x)
             tally.add(logits, y)
             layers.add(sums, self._outputs)
         return tally.result(), layers.statistics()
 
     def _fitted_buffers(self) -> dict[str, Tensor]:
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        self.network.train()
         with _whole_momentum(self.network):
             for x, _ in self.examples.chunks("train", self.examples.size("train")):
                 self._logits(self.parameters, buffers, x)
@@ -213,8 +278,11 @@ class Stack:
         self.trials = [self.trials[i] for i in positions]
         self.parameters = {name: p[index] for name, p in self.parameters.items()}
         self.buffers = {name: b[index] for name, b in self.buffers.items()}
-        self.examples.keep(index)
+        self._smoothing = self._smoothing[index]
+        self.examples.keep(positions)
         self._optimizer.keep(positions, self.parameters)
+        self._schedules.keep(positions)
+        self._regularisation.keep(positions)
 
 
 class _Tally:
@@ -242,18 +310,41 @@ def _norm(stacked: Tensor) -> Tensor:
     return norm
 
 
-def _initial_buffer(name: str, buffer: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a buffer's value before training: running variance 1, everything else 0."""
-    value = 1.0 if name.endswith("running_var") else 0.0
-    return torch.full(buffer.shape, value, dtype=dtype if buffer.is_floating_point() else buffer.dtype)
+def _labels(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the classes mixed in and the weight of the own ones, (trials, ...); none are mixed in where no batch says."""
+    if batch.other is not None and batch.share is not None:
+        return batch.other, batch.share
+    return batch.y, torch.ones(len(batch.y), dtype=batch.x.dtype, device=batch.x.device)
+
+
+def _starts(trials: Sequence[Trial], network: nn.Module, store: ExampleStore) -> list[dict[str, Tensor]]:
+    """Return each trial's initial parameters; trials that must start alike share theirs."""
+    known: dict[tuple[object, ...], dict[str, Tensor]] = {}
+    starts = []
+    for trial in trials:
+        key = (trial.init, trial.seed, store.key(trial) if depends_on_data(trial.init) else None)
+        if key not in known:
+            known[key] = initial_parameters(network, trial, lambda trial=trial: store.first_minibatch(trial))  # type: ignore[misc]
+        starts.append(known[key])
+    return starts
+
+
+def _stacked_buffer(name: str, buffer: Tensor, trials: Sequence[Trial], dtype: torch.dtype) -> Tensor:
+    """Return a buffer's value before training, trials in front: each trial's own share for dropout."""
+    dtype = dtype if buffer.is_floating_point() else buffer.dtype
+    if name.endswith("dropout.p"):
+        return torch.tensor([dropout_of(trial.regularisation) or 0.0 for trial in trials], dtype=dtype)
+    return buffer.to(dtype).expand(len(trials), *buffer.shape).clone()
 
 
 @contextmanager
 def _whole_momentum(network: nn.Module) -> Iterator[None]:
-    """Let each batch normalisation take the next batch's statistics over whole, while the block runs."""
-    modules = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+    """Let batch normalisation, alone in training, take the next batch's statistics over whole while the block runs."""
+    network.eval()
+    modules = [module for module in network.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
     usual = [module.momentum for module in modules]
     for module in modules:
+        module.train()
         module.momentum = 1.0
     try:
         yield

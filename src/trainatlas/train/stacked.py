@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from trainatlas.optim.regularisation import patience_of
 from trainatlas.study.planning import Probes
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore
@@ -26,11 +28,15 @@ class TrialResult:
     steps_per_epoch
         Optimizer steps of one epoch.
     curve
-        (step, split, loss, accuracy) in the order of CURVE_COLUMNS's step and SPLITS.
+        (step, split, loss, accuracy, learning rate) in the order of CURVE_COLUMNS's step and SPLITS.
     layers
         (step, layer, depth, statistics by column name).
     metrics
         Cells of trials.csv by column name; a loss may be not finite.
+    rate
+        Learning rate of the step taken last.
+    best_loss, epochs_without_gain
+        Validation loss that early stopping asks to be improved on, and for how long it has not been.
     """
 
     trial: Trial
@@ -40,9 +46,26 @@ class TrialResult:
     epochs_run: int = 0
     parameters: int = 0
     steps_per_epoch: int = 1
-    curve: list[tuple[int, str, float | None, float | None]] = field(default_factory=list)
+    curve: list[tuple[int, str, float | None, float | None, float]] = field(default_factory=list)
     layers: list[tuple[int, str, int, dict[str, float]]] = field(default_factory=list)
     metrics: dict[str, float | None] = field(default_factory=dict)
+    rate: float = 0.0
+    best_loss: float = math.inf
+    epochs_without_gain: int = 0
+
+    def loses_patience(self, validation_loss: float) -> bool:
+        """Take note of an epoch's validation loss; return whether training stops early here, and say so in `status`."""
+        patience = patience_of(self.trial.regularisation)
+        if patience is None:
+            return False
+        if validation_loss < self.best_loss - patience.least_gain:
+            self.best_loss, self.epochs_without_gain = validation_loss, 0
+        else:
+            self.epochs_without_gain += 1
+        if self.epochs_without_gain < patience.epochs or self.epochs_run == self.trial.epochs:
+            return False
+        self.status = "stopped_early"
+        return True
 
 
 def train_stack(
@@ -66,7 +89,8 @@ def train_stack(
     -------
     list[TrialResult]
         One per trial, in the order given. A trial whose loss stops being finite leaves the stack at
-        the end of that epoch with status "diverged"; its neighbours do not notice.
+        the end of that epoch with status "diverged", one whose patience ends with status "stopped_early";
+        its neighbours do not notice.
     """
     stack = Stack(trials, store, device, dtype)
     recorder = _Recorder(stack)
@@ -74,11 +98,12 @@ def train_stack(
     epochs, per_epoch = trials[0].epochs, stack.steps_per_epoch
     kept = kept_steps(epochs * per_epoch)
     for epoch in range(1, epochs + 1):
+        rates = torch.from_numpy(stack.rates(epoch))
         losses, first, last = stack.train_epoch(epoch)
         step = epoch * per_epoch
         if epoch == 1:  # before the losses say who diverged: what was measured of the untrained network stays
-            recorder.movement(0, first)
-        recorder.minibatches(step - per_epoch, losses.cpu(), kept)
+            recorder.first_step(first)
+        recorder.minibatches(step - per_epoch, losses.cpu(), rates, kept)
         recorder.end_of_epoch(step, last, probe=probes == "standard" or epoch == epochs)
         if not recorder.retire(everyone=epoch == epochs):
             break
@@ -100,74 +125,75 @@ class _Recorder:
                 parameters=stack.parameter_count,
                 steps_per_epoch=stack.steps_per_epoch,
                 metrics={"retained_variance": retained},
+                rate=rate,
             )
-            for trial, retained in zip(stack.trials, stack.examples.retained_variance, strict=True)
+            for trial, retained, rate in zip(
+                stack.trials, stack.examples.retained_variance, stack.rates(1)[0].tolist(), strict=True
+            )
         ]
         self._depth = {layer.name: depth for depth, layer in enumerate(stack.layers, 1)}
-        self._pending: dict[int, LayerStatistics] = {}
+        self._untrained: LayerStatistics = {}
 
-    def _each(self) -> list[tuple[int, TrialResult]]:
-        """Return (position in the stack, result) of the trials that have not diverged."""
-        members = enumerate(self._live)
-        return [(i, self.results[place]) for i, place in members if self.results[place].status == "ok"]
+    def _each(self, positions: list[int] | None = None) -> list[tuple[int, int, TrialResult]]:
+        """Return (row, position in the stack, result) of the trials at `positions` that have not diverged."""
+        chosen = list(range(len(self._live))) if positions is None else positions
+        members = [(row, i, self.results[self._live[i]]) for row, i in enumerate(chosen)]
+        return [member for member in members if member[2].status != "diverged"]
 
     def untrained(self) -> None:
         """Measure the networks before any step."""
-        evaluation, layers = self._stack.probe(untrained=True)
+        evaluation, self._untrained = self._stack.probe(untrained=True)
         self._note(0, "train", evaluation)
         self._note(0, "validation", self._stack.evaluate("validation"))
-        self._pending[0] = layers
-        self._dead_units("initial_dead_fraction", layers)
+        self._dead_units("initial_dead_fraction", self._untrained)
+        for result, penalty in zip(self.results, self._stack.penalties().tolist(), strict=True):
+            result.metrics["first_penalty"] = penalty
 
-    def minibatches(self, before: int, losses: Tensor, kept: Sequence[int]) -> None:
-        """Record an epoch's minibatch losses (steps, trials), the first taken at step `before` + 1."""
+    def first_step(self, movement: Movement) -> None:
+        """Complete the statistics of the untrained layers with what the first step did to them."""
+        self._layers(0, self._untrained, movement)
+
+    def minibatches(self, before: int, losses: Tensor, rates: Tensor, kept: Sequence[int]) -> None:
+        """Record an epoch's minibatch losses and rates, (steps, trials), the first taken at step `before` + 1."""
         finite = losses.isfinite()
         sound = finite.cumprod(0).sum(0).tolist()
-        columns = losses.T.tolist()
+        columns, rate_columns = losses.T.tolist(), rates.T.tolist()
         steps = [step for step in kept if before < step <= before + len(losses)]
-        for i, result in self._each():
+        for _, i, result in self._each():
             result.epochs_run += 1
             result.steps_run = before + int(sound[i])
+            result.rate = rate_columns[i][-1]
             if before == 0:
                 result.metrics["first_train_loss"] = columns[i][0]
             for step in steps:
                 if step <= result.steps_run:
-                    result.curve.append((step, "train_batch", columns[i][step - before - 1], None))
+                    row = step - before - 1
+                    result.curve.append((step, "train_batch", columns[i][row], None, rate_columns[i][row]))
             if sound[i] < len(losses):
                 result.status = "diverged"
 
-    def movement(self, step: int, movement: Movement) -> None:
-        """Complete the layer statistics measured at `step` with what a step did to the layers."""
-        statistics = self._pending.pop(step)
-        extra = {
-            "gradient_norm": movement.gradient_norm,
-            "update_to_weight_ratio": movement.update_to_weight_ratio,
-        }
-        for layer, columns in statistics.items():
-            values = {key: tensor.tolist() for key, tensor in columns.items()}
-            values |= {key: tensors[layer].tolist() for key, tensors in extra.items()}
-            for i, result in self._each():
-                cells = {key: column[i] for key, column in values.items()}
-                result.layers.append((step, layer, self._depth[layer], cells))
-
     def end_of_epoch(self, step: int, movement: Movement, probe: bool) -> None:
-        """Evaluate on validation data and, where asked, on training data and layer by layer."""
+        """Evaluate on validation data and, where asked or a trial stops here, on training data, layer by layer."""
         validation = self._stack.evaluate("validation")
         self._note(step, "validation", validation)
-        for i, result in self._each():
+        self._stack.observe(validation)
+        stopping = []
+        for _, i, result in self._each():
             loss, accuracy = validation.loss[i].item(), validation.accuracy[i].item()
             metrics = result.metrics
             metrics["best_validation_loss"] = _least(metrics.get("best_validation_loss"), loss)
             metrics["best_validation_accuracy"] = max(metrics.get("best_validation_accuracy") or 0.0, accuracy)
-        if probe:
-            evaluation, layers = self._stack.probe()
-            self._note(step, "train", evaluation)
-            self._pending[step] = layers
-            self._dead_units("final_dead_fraction", layers)
-            self.movement(step, movement)
+            if result.loses_patience(loss):
+                stopping.append(i)
+        if probe or stopping:
+            positions = None if probe else stopping
+            evaluation, layers = self._stack.probe(positions=positions)
+            self._note(step, "train", evaluation, positions)
+            self._dead_units("final_dead_fraction", layers, positions)
+            self._layers(step, layers, movement, positions)
 
     def retire(self, everyone: bool) -> bool:
-        """Look at the test data of the trials that leave: all of them, or those that diverged.
+        """Look at the test data of the trials that leave: all of them, or those that diverged or stopped.
 
         Returns whether any trial stays.
         """
@@ -181,8 +207,8 @@ class _Recorder:
                 loss, accuracy = evaluation.loss[row].item(), evaluation.accuracy[row].item()
                 prefix = "test" if part == "test" else f"final_{part}"
                 result.metrics |= {f"{prefix}_loss": loss, f"{prefix}_accuracy": accuracy}
-            step = result.steps_run
-            result.curve.append((step, "test", evaluations["test"].loss[row].item(), result.metrics["test_accuracy"]))
+                if part == "test":
+                    result.curve.append((result.steps_run, part, loss, accuracy, result.rate))
             result.curve.sort(key=lambda row: (row[0], SPLITS.index(row[1])))
         staying = [i for i in range(len(self._live)) if i not in set(leaving)]
         self._live = [self._live[i] for i in staying]
@@ -190,23 +216,38 @@ class _Recorder:
             self._stack.keep(staying)
         return bool(staying)
 
-    def _note(self, step: int, split: str, evaluation: Evaluation) -> None:
+    def _note(self, step: int, split: str, evaluation: Evaluation, positions: list[int] | None = None) -> None:
         losses, accuracies = evaluation.loss.tolist(), evaluation.accuracy.tolist()
         finite = evaluation.loss.isfinite().tolist()
-        for i, result in self._each():
-            if finite[i]:
-                result.curve.append((step, split, losses[i], accuracies[i]))
+        for row, _, result in self._each(positions):
+            if finite[row]:
+                result.curve.append((step, split, losses[row], accuracies[row], result.rate))
             else:
                 result.status = "diverged"
 
-    def _dead_units(self, column: str, layers: LayerStatistics) -> None:
+    def _layers(
+        self, step: int, statistics: LayerStatistics, movement: Movement, positions: list[int] | None = None
+    ) -> None:
+        """Record layer statistics, one row a trial at `positions`, and what a step did to the stack's layers."""
+        for layer, columns in statistics.items():
+            values = {key: tensor.tolist() for key, tensor in columns.items()}
+            moved = {
+                "gradient_norm": movement.gradient_norm[layer].tolist(),
+                "update_to_weight_ratio": movement.update_to_weight_ratio[layer].tolist(),
+            }
+            for row, i, result in self._each(positions):
+                cells = {key: column[row] for key, column in values.items()}
+                cells |= {key: column[i] for key, column in moved.items()}
+                result.layers.append((step, layer, self._depth[layer], cells))
+
+    def _dead_units(self, column: str, layers: LayerStatistics, positions: list[int] | None = None) -> None:
         """Note the dead share of all hidden units; hidden layers of unlike width count by their units."""
         hidden = [name for name, statistics in layers.items() if "dead_fraction" in statistics]
         units = [self._stack.units[name] for name in hidden]
         dead = sum(layers[name]["dead_fraction"] * number for name, number in zip(hidden, units, strict=True))
         assert isinstance(dead, Tensor)
-        for i, result in self._each():
-            result.metrics[column] = dead[i].item() / sum(units)
+        for row, _, result in self._each(positions):
+            result.metrics[column] = dead[row].item() / sum(units)
 
 
 def _least(best: float | None, loss: float) -> float:

@@ -47,7 +47,7 @@ def crossed(cell: dict[str, str]) -> float:
 
 
 def planted(cell: dict[str, str], seed: int) -> float:
-    return 0.8 + 0.005 * seed + sum(EFFECTS[level] for level in cell.values()) + crossed(cell)
+    return 0.8 + 0.005 * seed + sum(EFFECTS[cell[factor]] for factor in LEVELS) + crossed(cell)
 
 
 def known_shares() -> dict[str, float]:
@@ -72,7 +72,7 @@ def test_every_factor_and_every_pair_has_its_row(grid_runs: Runs) -> None:
     table = variance_shares(grid_runs(LEVELS, range(2), planted))
     assert list(table.columns) == list(names(EFFECT_COLUMNS))
     assert table["order"].value_counts().to_dict() == {1: 5, 2: 10, 0: 1}
-    assert set(table.loc[table["order"] == 1, "term"]) == set(FACTORS)
+    assert set(table.loc[table["order"] == 1, "term"]) == set(LEVELS)
     assert table.loc[table["order"] == 0, "term"].tolist() == [REMAINDER]
     for _, rows in table.groupby("order"):
         assert rows["share"].is_monotonic_decreasing
@@ -149,8 +149,9 @@ def test_results_that_are_all_the_same_share_nothing(grid_runs: Runs) -> None:
 def random_draws(number: int, noise: float, seed: int = 0) -> tuple[pd.DataFrame, pd.Series]:
     generator = np.random.default_rng(seed)
     draws = pd.DataFrame({factor: generator.choice(levels, number) for factor, levels in LEVELS.items()})
+    draws = draws.assign(**{factor: "only" for factor in FACTORS if factor not in LEVELS})
     positions = pd.Series(generator.uniform(size=number))
-    effects = sum(draws[factor].map(EFFECTS) for factor in FACTORS)
+    effects = sum(draws[factor].map(EFFECTS) for factor in LEVELS)
     draws["test_accuracy"] = 0.7 + effects + 0.1 * np.minimum(np.floor(positions * 5), 4) / 4
     draws["test_accuracy"] += generator.normal(0, noise, number)
     return draws, positions
@@ -256,7 +257,9 @@ def test_interaction_means_are_the_means_over_everything_else(grid_runs: Runs) -
     runs = grid_runs(LEVELS, range(3), planted)
     table = interaction_means(runs, LEVELS)
     assert list(table.columns) == list(names(INTERACTION_COLUMNS))
-    assert len(table) == sum(len(LEVELS[a]) * len(LEVELS[b]) for i, a in enumerate(FACTORS) for b in FACTORS[i + 1 :])
+    assert len(table) == sum(
+        len(LEVELS[a]) * len(LEVELS[b]) for i, a in enumerate(LEVELS) for b in list(LEVELS)[i + 1 :]
+    )
     for row in table.itertuples():
         own = runs[(runs[row.factor_a] == row.level_a) & (runs[row.factor_b] == row.level_b)]
         interval = over_seeds([rows["test_accuracy"].mean() for _, rows in own.groupby("seed")])

@@ -10,6 +10,7 @@ from torch import nn
 
 from trainatlas.model.activations import ACTIVATIONS
 from trainatlas.model.architectures import NETWORKS, build_network
+from trainatlas.model.modules import Dropout
 from trainatlas.model.normalisation import NORMALISATIONS
 
 
@@ -17,6 +18,8 @@ from trainatlas.model.normalisation import NORMALISATIONS
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 def test_every_combination_builds_and_yields_a_logit_a_class(network: str, activation: str, normalisation: str) -> None:
+    if (network, normalisation) == ("mlp", "instance"):
+        pytest.skip("excluded: a unit has no pixels")
     module = build_network(network, activation, normalisation, (3, 8, 8), 7)
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     logits = module(x)
@@ -30,17 +33,59 @@ def test_every_combination_builds_and_yields_a_logit_a_class(network: str, activ
     width=st.integers(1, 50),
     shape=st.lists(st.integers(1, 8), min_size=1, max_size=3),
     classes=st.integers(2, 20),
-    normalisation=st.sampled_from(["none", "batch"]),
+    normalisation=st.sampled_from(["none", "batch", "batch(affine=False)", "batch(position=after)", "layer", "weight"]),
+    k=st.integers(1, 4),
 )
 def test_an_mlp_has_as_many_parameters_as_its_closed_form(
-    depth: int, width: int, shape: list[int], classes: int, normalisation: str
+    depth: int, width: int, shape: list[int], classes: int, normalisation: str, k: int
 ) -> None:
+    activation = "relu" if k == 1 else f"maxout(k={k})"
+    network = f"mlp(depth={depth}, width={width})"
     with torch.device("meta"):
-        module = build_network(f"mlp(depth={depth}, width={width})", "relu", normalisation, tuple(shape), classes)
-    inputs = math.prod(shape)
-    scales = 2 * width * depth if normalisation == "batch" else 0
-    expected = (inputs + 1) * width + (depth - 1) * (width + 1) * width + scales + (width + 1) * classes
+        module = build_network(network, activation, normalisation, tuple(shape), classes)
+    inputs, pieces = math.prod(shape), width * k
+    weights = inputs * pieces + (depth - 1) * width * pieces
+    a_unit = {"none": 1, "batch": 2, "batch(affine=False)": 0, "layer": 3, "weight": 2}  # biases, scales, shifts
+    after = normalisation == "batch(position=after)"
+    beside = depth * (pieces + 2 * width) if after else depth * pieces * a_unit[normalisation]
+    expected = weights + beside + (width + 1) * classes
     assert sum(parameter.numel() for parameter in module.parameters()) == expected
+
+
+@pytest.mark.parametrize(("activation", "learned"), [("relu", 0), ("prelu", 3), ("soft_exponential", 3), ("gelu", 0)])
+def test_learned_activations_count_a_parameter_a_layer(activation: str, learned: int) -> None:
+    plain, module = (build_network("mlp(depth=3)", each, "none", (8,), 10) for each in ("relu", activation))
+    counts = [sum(parameter.numel() for parameter in each.parameters()) for each in (plain, module)]
+    assert counts[1] - counts[0] == learned
+
+
+def test_maxout_doubles_the_weights_of_its_layer() -> None:
+    for network in ("mlp(depth=1, width=12)", "cnn(depth=1, width=12)"):
+        relu, maxout = (build_network(network, each, "none", (1, 8, 8), 10) for each in ("relu", "maxout"))
+        own = [next(iter(each.parameters())).numel() for each in (relu, maxout)]
+        assert own[1] == 2 * own[0]
+        assert relu.get_submodule("output").weight.shape == maxout.get_submodule("output").weight.shape
+
+
+@given(
+    depth=st.integers(1, 4),
+    width=st.integers(1, 9),
+    side=st.integers(2, 20),
+    pooling=st.sampled_from(["max", "average"]),
+)
+def test_a_cnn_is_its_blocks(depth: int, width: int, side: int, pooling: str) -> None:
+    module = build_network(f"cnn(depth={depth}, width={width}, pooling={pooling})", "relu", "none", (3, side, side), 10)
+    x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(side))
+    values = dict(module.named_parameters())
+    z, channels = x, 3
+    for i in range(depth):
+        weight = values[f"hidden.{i}.convolution.weight"]
+        assert weight.shape == (width * 2**i, channels, 3, 3)
+        z = nn.functional.conv2d(z, weight, values[f"hidden.{i}.convolution.bias"], padding=1).relu()
+        if z.shape[-1] > 1:
+            z = nn.functional.max_pool2d(z, 2) if pooling == "max" else nn.functional.avg_pool2d(z, 2)
+        channels = width * 2**i
+    torch.testing.assert_close(module(x), z.flatten(1) @ values["output.weight"].T + values["output.bias"])
 
 
 def test_an_mlp_is_the_chain_of_its_layers() -> None:
@@ -49,12 +94,33 @@ def test_an_mlp_is_the_chain_of_its_layers() -> None:
     values = dict(module.named_parameters())
     z = x.reshape(5, 16)
     for i in range(2):
-        z = z @ values[f"hidden.{i}.linear.weight"].T + values[f"hidden.{i}.linear.bias"]
+        z = z @ values[f"hidden.{i}.linear.weight"].T  # without a bias, which the normalisation would take away
         z = torch.tanh(z / math.sqrt(1 + 1e-5))  # running mean 0, running variance 1
     torch.testing.assert_close(module(x), z @ values["output.weight"].T + values["output.bias"])
 
 
-def test_normalisation_stands_before_the_activation() -> None:
-    layer = build_network("mlp(depth=1)", "relu", "batch", (8,), 10).get_submodule("hidden.0")
-    assert [name for name, _ in layer.named_children()] == ["linear", "normalisation", "activation"]
-    assert [type(part) for part in layer.children()] == [nn.Linear, nn.BatchNorm1d, nn.ReLU]
+@pytest.mark.parametrize(
+    ("normalisation", "dropout", "order"),
+    [
+        ("batch", None, ["linear", "normalisation", "activation"]),
+        ("batch(position=after)", None, ["linear", "activation", "normalisation"]),
+        ("batch", 0.5, ["linear", "normalisation", "activation", "dropout"]),
+        ("batch(position=after)", 0.5, ["linear", "activation", "normalisation", "dropout"]),
+    ],
+)
+def test_the_parts_of_a_hidden_layer_stand_in_order(
+    normalisation: str, dropout: float | None, order: list[str]
+) -> None:
+    layer = build_network("mlp(depth=1)", "relu", normalisation, (8,), 10, dropout).get_submodule("hidden.0")
+    assert [name for name, _ in layer.named_children()] == order
+    kinds = {"linear": nn.Linear, "normalisation": nn.BatchNorm1d, "activation": nn.ReLU, "dropout": Dropout}
+    assert all(isinstance(part, kinds[name]) for name, part in layer.named_children())
+
+
+def test_dropout_drops_by_the_draws_it_is_given_and_only_while_training() -> None:
+    module = Dropout(0.25).double()
+    x = torch.ones(4, 6, dtype=torch.float64)
+    module.noise = torch.linspace(0, 0.99, 24, dtype=torch.float64).reshape(4, 6)
+    expected = (module.noise >= 0.25).double() / 0.75
+    torch.testing.assert_close(module.train()(x), expected)
+    assert torch.equal(module.eval()(x), x)

@@ -8,26 +8,52 @@ from hypothesis import strategies as st
 
 from trainatlas.catalogue import TABLES
 from trainatlas.study.errors import UserError
-from trainatlas.study.levels import Level, LevelTable, Option, OptionValue, parse_level, split_level
+from trainatlas.study.levels import (
+    AnyOption,
+    Flag,
+    Inner,
+    Level,
+    LevelTable,
+    Option,
+    OptionValue,
+    Word,
+    full_text,
+    join_level,
+    parse_level,
+    split_level,
+    split_parts,
+)
 
 LEVELS = [(table, level) for table in TABLES.values() for level in table.values()]
 WITH_OPTIONS = [(table, level) for table, level in LEVELS if level.options]
-OPTIONS = [(table, level, key) for table, level in WITH_OPTIONS for key in level.options]
+ALL_OPTIONS = [(table, level, key) for table, level in WITH_OPTIONS for key in level.options]
+OPTIONS = [each for each in ALL_OPTIONS if isinstance(each[1].options[each[2]], Option)]
+COMBINED = [table for table in TABLES.values() if table.combine]
 
 
 def name(value: object) -> str:
     return getattr(value, "factor", None) or getattr(value, "name", None) or str(value)
 
 
-def values_of(option: Option) -> st.SearchStrategy[OptionValue]:
+def values_of(option: AnyOption) -> st.SearchStrategy[OptionValue]:
+    if isinstance(option, Flag):
+        return st.booleans()
+    if isinstance(option, Word):
+        return st.sampled_from(option.words)
+    if isinstance(option, Inner):
+        return st.sampled_from([level for level in option.table() if level not in option.without])
     if isinstance(option.default, int):
         return st.integers(int(option.low), int(option.high))
-    return st.floats(option.low, option.high, exclude_min=option.open_low)
+    numbers = st.floats(option.low, option.high, exclude_min=option.open_low)
+    return numbers | st.sampled_from(option.words) if option.words else numbers
 
 
 def call(level: Level, options: Mapping[str, OptionValue], spaces: str = "") -> str:
     comma = f"{spaces},{spaces}"
-    return f"{level.name}({comma.join(f'{key}{spaces}={spaces}{value!r}' for key, value in options.items())})"
+    shown = (
+        f"{key}{spaces}={spaces}{value if isinstance(value, str) else repr(value)}" for key, value in options.items()
+    )
+    return f"{level.name}({comma.join(shown)})"
 
 
 @pytest.mark.parametrize(("table", "level"), LEVELS, ids=name)
@@ -65,15 +91,17 @@ def test_the_canonical_form_holds_the_same_values(table: LevelTable, level: Leve
     assert {key: option.default for key, option in level.options.items()} | kept == values
 
 
-@pytest.mark.parametrize(("table", "level", "key"), OPTIONS, ids=name)
-@pytest.mark.parametrize("bad", ["{above}", "{below}", "float('nan')", "1e999", "True", "'1'", "None", "[1]", "{{}}"])
+@pytest.mark.parametrize(("table", "level", "key"), ALL_OPTIONS, ids=name)
+@pytest.mark.parametrize("bad", ["{above}", "{below}", "float('nan')", "1e999", "{flag}", "'1'", "None", "[1]", "{{}}"])
 def test_a_value_out_of_range_is_refused_with_the_range(table: LevelTable, level: Level, key: str, bad: str) -> None:
     option = level.options[key]
-    value = bad.format(above=option.high * 2 + 1, below=option.low - 1)
+    low, high = (option.low, option.high) if isinstance(option, Option) else (0, 0)
+    value = bad.format(above=high * 2 + 1, below=low - 1, flag="1" if isinstance(option, Flag) else "True")
     with pytest.raises(UserError) as caught:
         parse_level(f"{level.name}({key}={value})", table)
     assert table.factor in str(caught.value)
     assert "allowed: " in str(caught.value)
+    assert option.allowed in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -129,3 +157,49 @@ def test_two_levels_of_one_name_are_a_mistake_in_the_table() -> None:
     level = Level("relu", "x", "-", lambda: None)
     with pytest.raises(ValueError, match="share a name"):
         LevelTable("activation", level, level)
+
+
+@pytest.mark.parametrize("table", COMBINED, ids=name)
+@given(data=st.data())
+def test_joined_levels_have_one_spelling_whatever_their_order(table: LevelTable, data: st.DataObject) -> None:
+    names = [level for level in table if level != "none"]
+    chosen = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=4, unique=True), label="levels")
+    if table.conflict and table.conflict(" + ".join(chosen)):
+        return
+    shuffled = data.draw(st.permutations(chosen), label="order")
+    canonical = parse_level(" + ".join(shuffled), table)
+    assert canonical == parse_level("+".join(chosen), table) == parse_level(canonical, table)
+    assert split_parts(canonical) == sorted(chosen, key=list(table).index)
+    assert len(table.build_parts(canonical)) == len(chosen)
+
+
+@pytest.mark.parametrize("table", [table for table in TABLES.values() if not table.combine], ids=name)
+def test_other_levels_cannot_be_joined(table: LevelTable) -> None:
+    first, second = list(table)[:2] if len(table) > 1 else list(table) * 2
+    with pytest.raises(UserError, match="no level"):
+        parse_level(f"{first} + {second}", table)
+
+
+def test_a_level_within_a_level_is_checked_and_spelt_like_any_other() -> None:
+    table = TABLES["optimizer"]
+    assert parse_level("lookahead(inner=adam(beta1=0.9))", table) == "lookahead"
+    inner = parse_level("lookahead(k=10, inner=momentum( momentum = 0.5))", table)
+    assert inner == "lookahead(inner=momentum(momentum=0.5), k=10)"
+    assert split_level(inner) == ("lookahead", {"inner": "momentum(momentum=0.5)", "k": 10})
+    for bad in ("lookahead(inner=lookahead)", "lookahead(inner=adma)", "lookahead(inner=adam(beta1=2))"):
+        with pytest.raises(UserError, match=r"option 'inner' of 'lookahead' is .*; allowed: sgd, momentum") as caught:
+            parse_level(bad, table)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_full_texts_spell_defaults_out() -> None:
+    assert full_text("leaky_relu", TABLES["activation"]) == "leaky_relu(slope=0.01)"
+    assert full_text("l2 + dropout(p=0.1)", TABLES["regularisation"]) == "l2(strength=0.0001) + dropout(p=0.1)"
+    assert full_text("relu", TABLES["activation"]) == "relu"
+
+
+@given(
+    options=st.dictionaries(st.sampled_from("abc"), st.booleans() | st.integers() | st.sampled_from(["x", "f(y=1)"]))
+)
+def test_joining_undoes_splitting(options: dict[str, OptionValue]) -> None:
+    assert split_level(join_level("name", options)) == ("name", options)

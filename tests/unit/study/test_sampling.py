@@ -68,7 +68,7 @@ def test_levels_are_drawn_equally_often(factor: str, large: tuple[Study, list[Tr
     study, drawn = large
     counts = Counter(getattr(trial, factor) for trial in drawn)
     assert set(counts) == set(study.factors[factor])
-    assert stats.chisquare(list(counts.values())).pvalue > ONE_IN_A_THOUSAND
+    assert len(counts) == 1 or stats.chisquare(list(counts.values())).pvalue > ONE_IN_A_THOUSAND
 
 
 @pytest.mark.parametrize(("a", "b"), [("activation", "init"), ("optimizer", "preprocessing"), ("init", "optimizer")])

@@ -45,6 +45,10 @@ CHANGES = {
     "seed": 2,
     "validation_share": 0.1,
     "test_share": 0.1,
+    "schedule": "cosine",
+    "regularisation": "l2",
+    "augmentation": "crop",
+    "user_code": "0123456789ab",
 }
 
 

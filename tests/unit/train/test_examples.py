@@ -103,10 +103,11 @@ def test_each_trial_of_a_stack_gets_its_own_examples_in_its_own_order(store: Exa
         for i, trial in enumerate(TRIALS):
             variant = store.variant(trial)
             order = epoch_order(trial.seed, epoch, stacked.size("train"))
-            for step, (x, y) in enumerate(batches):
+            for step, (x, y, other, share) in enumerate(batches):
                 rows = order[64 * step : 64 * (step + 1)]
                 assert torch.equal(x[i], variant.x["train"][rows])
                 assert torch.equal(y[i], variant.y["train"][rows])
+                assert other is None and share is None
 
 
 @pytest.mark.parametrize("positions", [None, [0], [3, 1]])
@@ -127,7 +128,7 @@ def test_pieces_of_a_part_put_together_are_the_part(
 def test_trials_that_stay_keep_their_examples(store: ExampleStore) -> None:
     stacked = StackedExamples(TRIALS, store)
     kept = [4, 0]
-    expected = [(x[kept], y[kept]) for x, y in stacked.batches(2, 64)]
-    stacked.keep(torch.tensor(kept))
-    for (x, y), (x0, y0) in zip(stacked.batches(2, 64), expected, strict=True):
-        assert torch.equal(x, x0) and torch.equal(y, y0)
+    expected = [(batch.x[kept], batch.y[kept]) for batch in stacked.batches(2, 64)]
+    stacked.keep(kept)
+    for batch, (x, y) in zip(stacked.batches(2, 64), expected, strict=True):
+        assert torch.equal(batch.x, x) and torch.equal(batch.y, y)

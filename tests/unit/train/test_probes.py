@@ -18,9 +18,13 @@ WIDTH = 10
 Statistics = dict[str, dict[str, float]]
 
 # Biases that put a unit's input so far out that its slope is nil; an activation without one never dies.
-FAR_OUT = {"relu": -1e3, "elu": -1e3, "tanh": 1e3, "sigmoid": -1e3}
+FAR_OUT = {"relu": -1e3, "elu": -1e3, "selu": -1e3, "gelu": -1e3, "silu": -1e3, "mish": -1e3, "softplus": -1e3,
+           "softsign": 1e6, "tanh": 1e3, "scaled_tanh": -1e3, "sigmoid": -1e3, "hardtanh": 1e3, "hardsigmoid": -1e3,
+           "hardswish": -1e3}  # fmt: skip
 # ... and those of a unit that is steep on every example, its weights being zero.
-STEEP = {"relu": 1.0, "leaky_relu": 1.0, "elu": 1.0, "tanh": 0.0, "sigmoid": 0.0, "identity": 0.0}
+STEEP = dict.fromkeys(ACTIVATIONS, 1.0) | {"tanh": 0.0, "sigmoid": 0.0, "softsign": 0.0, "hardtanh": 0.5}
+NEVER_DIE = ["leaky_relu", "prelu", "maxout", "soft_exponential", "identity"]
+FLAT = [{"group": "group(groups=5)"}.get(level, level) for level in NORMALISATIONS if level != "instance"]
 
 
 def trial(**changes: object) -> Trial:
@@ -64,6 +68,7 @@ def looked_at(network: nn.Module, activation: str, x: Tensor) -> Statistics:
         before = layer.get_submodule("normalisation")(layer.get_submodule("linear")(z)).detach().requires_grad_()
         z = layer.get_submodule("activation")(before)
         (slope,) = torch.autograd.grad(z.sum(), before)
+        slope = slope.reshape(*z.shape, -1).sum(-1)  # a maxout unit's pieces together
         z = z.detach()
         dead = [bool((slope[:, unit].abs() < DEAD_SLOPE * largest).all()) for unit in range(slope.shape[1])]
         found[f"hidden.{i}"] = {
@@ -88,12 +93,14 @@ def assert_same(stack: Stack, statistics: dict[str, dict[str, Tensor]], networks
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.parametrize("normalisation", ["none", "batch", "layer", "weight"])
 def test_statistics_are_those_of_a_walk_through_the_layers(
     activation: str, normalisation: str, store: ExampleStore
 ) -> None:
     """On trained networks, from small and from very large initial weights, so that units saturate and die."""
     rates = {"kaiming_normal": 0.1, "normal(std=1.0)": 0.01, "normal(std=100.0)": 1e-8}
+    if activation == "soft_exponential":
+        rates = {"kaiming_normal": 1e-4, "normal(std=0.1)": 1e-4}  # larger ones leave its domain or range
     trials = [
         trial(activation=activation, normalisation=normalisation, init=init, learning_rate=rate)
         for init, rate in rates.items()
@@ -151,28 +158,77 @@ def test_a_unit_that_lives_on_one_example_is_not_dead_but_saturated_on_the_other
     assert statistics["saturated_fraction"].item() == pytest.approx(1 - 1 / len(x))
 
 
-@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name not in FAR_OUT])
+@pytest.mark.parametrize("activation", NEVER_DIE)
 def test_an_activation_that_slopes_everywhere_never_dies(activation: str, store: ExampleStore) -> None:
     stack = Stack([trial(activation=activation)], store, CPU, torch.float64)
     stack.parameters["hidden.0.linear.bias"][:] = -1e6
     assert stack.probe()[1]["hidden.0"]["dead_fraction"].item() == 0.0
 
 
+def test_a_periodic_activation_dies_only_where_it_happens_to_be_flat(store: ExampleStore) -> None:
+    stack = Stack([trial(activation="cos")], store, CPU, torch.float64)
+    stack.parameters["hidden.0.linear.bias"][:] = -1e6
+    assert stack.probe()[1]["hidden.0"]["dead_fraction"].item() == 0.0
+    stack.parameters["hidden.0.linear.weight"].zero_()
+    stack.parameters["hidden.0.linear.bias"][:] = 0.0
+    assert stack.probe()[1]["hidden.0"]["dead_fraction"].item() == 1.0
+
+
+def test_all_units_of_a_binary_step_are_dead(store: ExampleStore) -> None:
+    statistics = Stack([trial(activation="binary_step")], store, CPU, torch.float64).probe()[1]["hidden.0"]
+    assert (statistics["dead_fraction"].item(), statistics["saturated_fraction"].item()) == (1.0, 1.0)
+
+
 def test_every_activation_of_the_table_is_known_to_these_tests() -> None:
-    assert set(STEEP) == set(ACTIVATIONS)
+    assert {*FAR_OUT, *NEVER_DIE, "cos", "binary_step"} == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "batch", "batch(position=after)"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "maxout"])
+def test_convolutions_are_probed_channel_by_channel(activation: str, normalisation: str, store: ExampleStore) -> None:
+    """A channel is dead when it is flat at every pixel of every example."""
+    network = "cnn(depth=2, width=4)"
+    stack = Stack(
+        [trial(activation=activation, normalisation=normalisation, network=network)], store, CPU, torch.float64
+    )
+    stack.train_epoch(1)
+    found = stack.probe()[1]
+    module = build_network(network, activation, normalisation, (1, 8, 8), 10).double()
+    module.load_state_dict({name: value[0] for name, value in (stack.parameters | stack.buffers).items()})
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    for path, part in module.eval().named_modules():
+        if path.endswith("activation"):
+
+            def note(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, path: str = path) -> None:
+                before = inputs[0].detach().requires_grad_()
+                with torch.enable_grad():
+                    (slope,) = torch.autograd.grad(part.forward(before).sum(), before)
+                seen[path] = (output, slope.reshape(len(slope), output.shape[1], -1, *output.shape[2:]).sum(2))
+
+            part.register_forward_hook(note)
+    with torch.no_grad():
+        module(store.variant(stack.trials[0]).x["train"])
+    assert len(seen) == 2
+    for path, (output, slope) in seen.items():
+        columns = found[path.removesuffix(".activation")]
+        steep = slope.abs().transpose(0, 1).flatten(1)
+        dead = (steep < DEAD_SLOPE * maximum_slope(activation)).all(1).double().mean()
+        saturated = (steep < SATURATED_SLOPE * maximum_slope(activation)).double().mean()
+        assert columns["dead_fraction"].item() == pytest.approx(dead.item())
+        assert columns["saturated_fraction"].item() == pytest.approx(saturated.item())
+        assert columns["activation_mean"].item() == pytest.approx(output.mean().item(), rel=1e-7, abs=1e-9)
+        assert columns["activation_std"].item() == pytest.approx(output.std(unbiased=False).item(), rel=1e-7)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.parametrize("normalisation", FLAT)
 def test_gradient_norm_and_update_ratio_are_those_of_one_plain_step(
     optimizer: str, normalisation: str, store: ExampleStore
 ) -> None:
     trials = [trial(optimizer=optimizer, normalisation=normalisation, seed=seed) for seed in (0, 1)]
     stack = Stack(trials, store, CPU, torch.float64)
     before = [network_of(stack, i) for i in range(2)]
-    x, y = next(stack.examples.batches(1, 64))
-    _, movement = stack.step(x, y, measure=True)
-    assert movement is not None
+    _, movement, _ = stack.train_epoch(1)
     for i, (one, network) in enumerate(zip(trials, before, strict=True)):
         variant = store.variant(one)
         rows = epoch_order(one.seed, 1, len(variant.y["train"]))[:64]

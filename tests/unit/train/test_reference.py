@@ -21,7 +21,7 @@ def test_steps_of_gradient_descent_are_those_of_back_propagation_by_hand() -> No
     run = train_reference(TRIAL, STORE, 3, torch.float64)
     variant = STORE.variant(TRIAL)
     examples, classes = variant.x["train"].flatten(1).numpy(), variant.y["train"].numpy()
-    start = initial_parameters(run.network, TRIAL.init, TRIAL.seed)
+    start = initial_parameters(run.network, TRIAL, lambda: examples)
     w1, b1, w2, b2 = (
         start[name].double().numpy().copy()
         for name in ("hidden.0.linear.weight", "hidden.0.linear.bias", "output.weight", "output.bias")
@@ -46,7 +46,9 @@ def test_steps_of_gradient_descent_are_those_of_back_propagation_by_hand() -> No
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_lowers_the_loss(optimizer: str) -> None:
-    rate = {"sgd": 0.5, "momentum": 0.05}.get(optimizer, 0.01)
+    rate = {"sgd": 0.5, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.1, "adadelta": 5.0, "radam": 0.05}.get(
+        optimizer, 0.01
+    )
     trial = replace(TRIAL, optimizer=optimizer, learning_rate=rate, epochs=5)
     losses = train_reference(trial, STORE, dtype=torch.float64).losses
     assert len(losses) == 5 * 16

@@ -1,0 +1,173 @@
+"""Modules that torch lacks, or has in a form that cannot be stacked.
+
+All are ordinary modules: a plain loop trains them as they are, and `torch.func` maps them over trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Elementwise(nn.Module):
+    """A function of one number, applied to every element."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the function's values, of the shape of `x`."""
+        return self.function(x)
+
+
+def binary_step(x: Tensor) -> Tensor:
+    """Return 1 where x >= 0 and 0 below; through `sign`, whose gradient autograd knows to be 0."""
+    return ((x.sign() + 0.5).sign() + 1) / 2
+
+
+def mish(x: Tensor) -> Tensor:
+    """Return x tanh(ln(1 + exp(x))); torch's own cannot be mapped over trials but one by one."""
+    return x * torch.tanh(F.softplus(x))
+
+
+class PReLU(nn.Module):
+    """x for x > 0, weight * x below, one learned weight a layer (He et al. 2015, eq. 1, channel-shared)."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([slope]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activation, of the shape of `x`."""
+        return x.clamp(min=0) + self.weight * x.clamp(max=0)
+
+
+class SoftExponential(nn.Module):
+    """Soft exponential with one learned alpha a layer (Godfrey and Gashler 2015, eq. 1).
+
+    Where alpha < 0 it is defined for x > -alpha + 1 / alpha alone; below that it is not a number.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.tensor([alpha]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activation, of the shape of `x`."""
+        return soft_exponential(x, self.alpha)
+
+
+def soft_exponential(x: Tensor, alpha: Tensor) -> Tensor:
+    """Return -ln(1 - alpha (x + alpha)) / alpha, x, or (exp(alpha x) - 1) / alpha + alpha: alpha <, =, > 0.
+
+    Written as x phi(alpha x) + alpha and (x + alpha) psi(alpha (x + alpha)), whose factors are smooth at 0, so
+    that alpha has its gradient 1 + x^2 / 2 there and none of the digits of small alphas are lost.
+    """
+    zero = torch.zeros_like(x)
+    rising = alpha >= 0
+    up = torch.where(rising, alpha * x, zero)
+    down = torch.where(rising, zero, alpha * (x + alpha))
+    return torch.where(rising, x * _phi(up) + alpha, (x + alpha) * _psi(down))
+
+
+_SERIES_BELOW = 0.1  # where the quotients below would lose digits, and a dozen terms keep them all
+
+
+def _phi(u: Tensor) -> Tensor:
+    """Return (exp(u) - 1) / u, 1 at 0."""
+    small = u.abs() < _SERIES_BELOW
+    near, far = torch.where(small, u, torch.zeros_like(u)), torch.where(small, torch.ones_like(u), u)
+    series = torch.ones_like(u)
+    for k in range(10, 1, -1):
+        series = 1 + series * near / k
+    return torch.where(small, series, torch.expm1(far) / far)
+
+
+def _psi(v: Tensor) -> Tensor:
+    """Return -ln(1 - v) / v, 1 at 0."""
+    small = v.abs() < _SERIES_BELOW
+    near, far = torch.where(small, v, torch.zeros_like(v)), torch.where(small, -torch.ones_like(v), v)
+    series = torch.full_like(v, 1 / 15)
+    for k in range(14, 0, -1):
+        series = series * near + 1 / k
+    return torch.where(small, series, -torch.log1p(-far) / far)
+
+
+class Maxout(nn.Module):
+    """The largest of each k neighbouring inputs (Goodfellow et al. 2013, eq. 1): k times as many inputs as outputs."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the maxima: (examples, units, ...) from (examples, units * k, ...)."""
+        return x.reshape(x.shape[0], -1, self.pieces, *x.shape[2:]).amax(2)
+
+
+class Dropout(nn.Module):
+    """Sets each output to 0 with probability p while training and scales the others by 1 / (1 - p).
+
+    Srivastava et al. 2014, section 4, in the inverted form. The uniform draws are given, not made here: the
+    trainer fills `noise` before each step from the trial's own stream, so they depend on nobody else.
+
+    Parameters
+    ----------
+    p
+        In [0, 1).
+    """
+
+    p: Tensor
+    noise: Tensor
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.register_buffer("p", torch.tensor(p))
+        self.register_buffer("noise", torch.empty(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` with outputs dropped while training, as it is otherwise."""
+        if not self.training:
+            return x
+        return x * (self.noise >= self.p).to(x.dtype) / (1 - self.p)
+
+
+class WeightNorm(nn.Module):
+    """Weight normalisation: w = scale * v / ||v|| for each unit (Salimans and Kingma 2016, eq. 2).
+
+    The layer before it holds v and multiplies by it; what that yields is linear in v, so dividing
+    by ||v|| afterwards is the same. It holds the bias too, since the layer's own would be scaled.
+
+    Parameters
+    ----------
+    layer
+        The linear or convolution layer before it, without bias.
+    """
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
+        super().__init__()
+        self._layer = [layer]  # in a list, or the layer would be a part of this module too
+        units = layer.weight.shape[0]
+        self.weight = nn.Parameter(torch.ones(units))
+        self.bias = nn.Parameter(torch.zeros(units))
+
+    @property
+    def layer(self) -> nn.Linear | nn.Conv2d:
+        """The layer whose weights are normalised."""
+        return self._layer[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised layer's output from that of the layer before."""
+        factor = self.weight / norms(self.layer.weight).clamp(min=1e-12)
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return x * factor.reshape(shape) + self.bias.reshape(shape)
+
+
+def norms(weight: Tensor) -> Tensor:
+    """Return the L2 norm of each unit's incoming weights: (units,) from (units, ...)."""
+    result: Tensor = torch.linalg.vector_norm(weight.flatten(1), dim=1)
+    return result
