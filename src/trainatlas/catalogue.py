@@ -16,7 +16,7 @@ from trainatlas.optim.optimizers import OPTIMIZERS
 from trainatlas.optim.regularisation import REGULARISATIONS, regulariser_names
 from trainatlas.optim.schedules import SCHEDULES
 from trainatlas.study.config import Catalogue, Rule, Study
-from trainatlas.study.levels import split_level
+from trainatlas.study.levels import name_of, split_level
 from trainatlas.study.trial import Trial
 from trainatlas.study.user_code import is_user_level
 
@@ -27,22 +27,20 @@ def _setting_shape(setting: Mapping[str, Any]) -> tuple[int, int, int]:
 
 def _widths(setting: Mapping[str, Any]) -> list[int]:
     """Return how many units or channels each hidden layer's normalisation sees."""
-    name, given = split_level(setting["network"])
-    options = NETWORKS.options(name, given)
+    options = NETWORKS.options(*split_level(setting["network"]))
     width = int(options["width"])
     layers = [width * 2**block for block in range(int(options["depth"]))] if _convolutional(setting) else [width]
     return [layer * pieces(setting["activation"]) for layer in layers]
 
 
 def _convolutional(setting: Mapping[str, Any]) -> bool:
-    return split_level(setting["network"])[0] in CONVOLUTIONAL
+    return name_of(setting["network"]) in CONVOLUTIONAL
 
 
 def _uneven_groups(setting: Mapping[str, Any]) -> bool:
-    name, given = split_level(setting["normalisation"])
-    if name != "group":
+    if name_of(setting["normalisation"]) != "group":
         return False
-    groups = int(NORMALISATIONS.options(name, given)["groups"])
+    groups = int(NORMALISATIONS.options(*split_level(setting["normalisation"]))["groups"])
     alone = not _convolutional(setting)  # a group of one unit, without pixels, has no variance
     return any(width % groups or (alone and width == groups) for width in _widths(setting))
 
@@ -54,20 +52,18 @@ RULES = (
     ),
     Rule(
         "instance normalisation averages over a channel's pixels, and a fully connected unit has none",
-        lambda setting: split_level(setting["normalisation"])[0] == "instance" and not _convolutional(setting),
+        lambda setting: name_of(setting["normalisation"]) == "instance" and not _convolutional(setting),
     ),
     Rule("group normalisation needs groups of one size, of two units or more each", _uneven_groups),
     Rule(
         "batch normalisation over a single example has no variance to divide by",
         lambda setting: (
-            setting["batch_size"] == 1
-            and split_level(setting["normalisation"])[0] == "batch"
-            and not _convolutional(setting)
+            setting["batch_size"] == 1 and name_of(setting["normalisation"]) == "batch" and not _convolutional(setting)
         ),
     ),
     Rule(
         "weights that start at zero have no direction to normalise",
-        lambda setting: setting["normalisation"] == "weight" and split_level(setting["init"])[0] == "zeros",
+        lambda setting: setting["normalisation"] == "weight" and name_of(setting["init"]) == "zeros",
     ),
     Rule(
         "an augmentation that needs images, or colours, of data that have none",

@@ -137,6 +137,40 @@ def test_a_new_seed_trains_only_its_own_runs(copied: Workplace, tiny: dict[str, 
     pd.testing.assert_frame_equal(new.loc[old.index], old)
 
 
+def test_a_new_level_trains_only_its_own_runs(copied: Workplace, tiny: dict[str, Any]) -> None:
+    """One of the catalogue and one of the user's own, from a file beside the study."""
+    before, old = copied.trained(), pd.read_csv(copied.results / "trials.csv", index_col="trial_id")
+    (copied.folder / "mine.py").write_text("def cubic(x, share=0.1):\n    return x + share * x**3\n", encoding="utf-8")
+    tiny["factors"]["activation"] += ["gelu", "mine.py:cubic"]
+    tiny["samples"] = tiny["samples"][:1]
+    copied.write(tiny)
+    done = copied.run()
+    assert done.returncode == 0, done.stderr
+    after = copied.trained()
+    assert before.items() <= after.items()
+    fresh = pd.concat(pd.read_csv(copied.results / "raw" / pack / "trials.csv") for pack in set(after) - set(before))
+    assert set(fresh["activation"]) == {"gelu", "mine.py:cubic"}
+    assert len(fresh) == 2 * (16 + 16)
+    new = pd.read_csv(copied.results / "trials.csv", index_col="trial_id")
+    kept = old[old["stage"] != "random"]
+    pd.testing.assert_frame_equal(new.loc[kept.index], kept, check_dtype=False)  # no texts in user_code before
+    assert "mine.py:cubic" in (copied.report / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_level_of_the_users_own_that_cannot_be_trained_ends_before_anything_is(
+    tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    place = Workplace(tmp_path)
+    (tmp_path / "mine.py").write_text("def total(x):\n    return x.sum()\n", encoding="utf-8")
+    tiny["factors"]["activation"] = ["mine.py:total"]
+    place.write(tiny)
+    done = place.run()
+    assert done.returncode != 0
+    assert "mine.py:total: returns shape () for (5, 6); allowed: the shape it is given" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not place.trained()
+
+
 def test_a_level_taken_away_trains_nothing_and_leaves_the_tables(copied: Workplace, tiny: dict[str, Any]) -> None:
     before = copied.trained()
     tiny["factors"]["activation"] = ["relu"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trainatlas.study import user_code
 from trainatlas.study.errors import UserError
 from trainatlas.study.lazy import LazyModule
-from trainatlas.study.levels import Level, LevelTable, Option, Options, split_level
+from trainatlas.study.levels import Level, LevelTable, Option, Options, name_of, split_level
 
 if TYPE_CHECKING:
     import torch
@@ -177,7 +177,7 @@ def pieces(text: str) -> int:
 
 def maximum_slope(text: str) -> float:
     """Return the largest slope of the activation that `text` names, as its entry says or, the user's, measured."""
-    level = ACTIVATIONS.get(split_level(text)[0])
+    level = ACTIVATIONS.get(name_of(text))
     if level is None:
         return _measured_slope(text, user_code.digest_of(text))
     assert isinstance(level, ActivationLevel)

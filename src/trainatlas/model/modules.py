@@ -5,7 +5,9 @@ All are ordinary modules: a plain loop trains them as they are, and `torch.func`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,37 +66,57 @@ class SoftExponential(nn.Module):
 def soft_exponential(x: Tensor, alpha: Tensor) -> Tensor:
     """Return -ln(1 - alpha (x + alpha)) / alpha, x, or (exp(alpha x) - 1) / alpha + alpha: alpha <, =, > 0.
 
-    Written as x phi(alpha x) + alpha and (x + alpha) psi(alpha (x + alpha)), whose factors are smooth at 0, so
-    that alpha has its gradient 1 + x^2 / 2 there and none of the digits of small alphas are lost.
+    At alpha = 0 the derivative by alpha is 1 + x^2 / 2 from both sides, so that it learns from there.
+
+    Parameters
+    ----------
+    x
+        Any shape.
+    alpha
+        A scalar.
     """
-    zero = torch.zeros_like(x)
-    rising = alpha >= 0
-    up = torch.where(rising, alpha * x, zero)
-    down = torch.where(rising, zero, alpha * (x + alpha))
-    return torch.where(rising, x * _phi(up) + alpha, (x + alpha) * _psi(down))
+    result: Tensor = _SoftExponential.apply(x, alpha)  # type: ignore[no-untyped-call]
+    return result
 
 
-_SERIES_BELOW = 0.1  # where the quotients below would lose digits, and a dozen terms keep them all
+class _SoftExponential(torch.autograd.Function):
+    """With derivatives written out: autograd's own would lose all digits of alpha's near alpha = 0."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, alpha: Tensor) -> Tensor:
+        divisor = torch.where(alpha.abs() < _TINY, _TINY, alpha)  # below it both branches are x + alpha anyway
+        rising = torch.expm1(divisor * x) / divisor + alpha
+        falling = -torch.log1p(-divisor * (x + divisor)) / divisor
+        return torch.where(alpha > -_TINY, rising, falling)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, alpha = ctx.saved_tensors
+        rises = alpha >= 0
+        y = x + alpha.clamp(max=0)
+        u = alpha * y
+        slope = torch.where(rises, u.clamp(max=80).exp(), 1 / (1 - u))
+        # By alpha: y^2 h(u) and the slope of the alpha that is added; h is a difference over u, a series near u = 0.
+        near = u.abs() < 0.02
+        far = torch.where(near, 1.0, u)
+        value = torch.where(rises, torch.expm1(far) / far, -torch.log1p(-torch.where(rises, 0.0, far)) / far)
+        quotient = (slope - value) / far
+        series = torch.zeros_like(u)
+        for up, down in reversed(_SERIES):
+            series = series * u + torch.where(rises, up, down)
+        by_alpha = y.square() * torch.where(near, series, quotient) + torch.where(rises, 1.0, slope)
+        return gradient * slope, (gradient * by_alpha).sum().reshape(alpha.shape)
 
 
-def _phi(u: Tensor) -> Tensor:
-    """Return (exp(u) - 1) / u, 1 at 0."""
-    small = u.abs() < _SERIES_BELOW
-    near, far = torch.where(small, u, torch.zeros_like(u)), torch.where(small, torch.ones_like(u), u)
-    series = torch.ones_like(u)
-    for k in range(10, 1, -1):
-        series = 1 + series * near / k
-    return torch.where(small, series, torch.expm1(far) / far)
-
-
-def _psi(v: Tensor) -> Tensor:
-    """Return -ln(1 - v) / v, 1 at 0."""
-    small = v.abs() < _SERIES_BELOW
-    near, far = torch.where(small, v, torch.zeros_like(v)), torch.where(small, -torch.ones_like(v), v)
-    series = torch.full_like(v, 1 / 15)
-    for k in range(14, 0, -1):
-        series = series * near + 1 / k
-    return torch.where(small, series, -torch.log1p(-far) / far)
+_TINY = 1e-12
+# Coefficients of u^0, u^1 ...: of (exp(u) - (exp(u) - 1) / u) / u, and of (1 / (1 - u) + ln(1 - u) / u) / u.
+_SERIES = [((k + 1) / math.factorial(k + 2), (k + 1) / (k + 2)) for k in range(6)]
 
 
 class Maxout(nn.Module):
@@ -134,6 +156,27 @@ class Dropout(nn.Module):
         if not self.training:
             return x
         return x * (self.noise >= self.p).to(x.dtype) / (1 - self.p)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation of flat outputs (Wu and He 2018, eq. 7), which torch's own does slowly when stacked.
+
+    Parameters
+    ----------
+    groups, units
+        `groups` divides `units`.
+    """
+
+    def __init__(self, groups: int, units: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.weight = nn.Parameter(torch.ones(units))
+        self.bias = nn.Parameter(torch.zeros(units))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, (examples, units), normalised over each group of neighbouring units."""
+        grouped = x.reshape(x.shape[0], self.groups, -1)
+        return F.layer_norm(grouped, grouped.shape[2:]).reshape(x.shape) * self.weight + self.bias
 
 
 class WeightNorm(nn.Module):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainatlas.study.lazy import LazyModule
-from trainatlas.study.levels import Flag, Level, LevelTable, Option, Word, split_level
+from trainatlas.study.levels import Flag, Level, LevelTable, Option, Word, name_of, split_level
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,10 @@ def _layer(layer: nn.Module, units: int) -> nn.Module:
     return nn.GroupNorm(1, units) if isinstance(layer, nn.Conv2d) else nn.LayerNorm(units)
 
 
+def _group(layer: nn.Module, units: int, groups: int) -> nn.Module:
+    return nn.GroupNorm(groups, units) if isinstance(layer, nn.Conv2d) else modules.GroupNorm(groups, units)
+
+
 NORMALISATIONS = LevelTable(
     "normalisation",
     NormalisationLevel("none", "z", "-", lambda layer, units: nn.Identity()),
@@ -79,7 +83,7 @@ NORMALISATIONS = LevelTable(
         "group",
         "as layer, over each of so many groups of neighbouring units",
         "Wu and He 2018, eq. 7",
-        lambda layer, units, groups: nn.GroupNorm(groups, units),
+        _group,
         {"groups": Option(8, 1, 4096, "groups; must divide the units")},
     ),
     NormalisationLevel(
@@ -102,7 +106,7 @@ def follows_activation(text: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def needs_bias(text: str) -> bool:
     """Return whether the layer before this normalisation has a bias of its own to learn."""
-    level = NORMALISATIONS[split_level(text)[0]]
+    level = NORMALISATIONS[name_of(text)]
     assert isinstance(level, NormalisationLevel)
     return follows_activation(text) or not level.takes_bias
 

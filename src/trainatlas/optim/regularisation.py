@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainatlas.study.lazy import LazyModule
-from trainatlas.study.levels import Level, LevelTable, Option, split_level, split_parts
+from trainatlas.study.levels import Level, LevelTable, Option, name_of, split_parts
 
 if TYPE_CHECKING:
     import torch
@@ -163,7 +163,7 @@ def regularisers(text: str) -> tuple[Regulariser, ...]:
 @functools.lru_cache(maxsize=1024)
 def regulariser_names(text: str) -> tuple[str, ...]:
     """Return the names that `text` joins, without their options: what trials of one stack must share."""
-    return tuple(split_level(part)[0] for part in split_parts(text))
+    return tuple(name_of(part) for part in split_parts(text))
 
 
 def dropout_of(text: str) -> float | None:

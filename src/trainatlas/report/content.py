@@ -25,7 +25,7 @@ from trainatlas.report.wording import (
     term_name,
 )
 from trainatlas.study.config import Study
-from trainatlas.study.levels import full_text, split_level, split_parts
+from trainatlas.study.levels import full_text, name_of, split_parts
 
 LISTED_TRIALS = 30
 LISTED_ARMS = 16
@@ -433,7 +433,7 @@ def _methods(study: Study) -> Section:
     rows = []
     for factor in study.stated:
         for text in study.factors[factor]:
-            parts = [TABLES[factor].get(split_level(part)[0]) for part in split_parts(text)]
+            parts = [TABLES[factor].get(name_of(part)) for part in split_parts(text)]
             formula = "; ".join(part.formula if part else "the study's own file" for part in parts)
             source = "; ".join(part.source if part else text for part in parts)
             rows.append((factor_name(factor), level_name(text), formula, source))

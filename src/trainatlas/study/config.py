@@ -33,7 +33,7 @@ from pydantic import (
 
 from trainatlas.study import user_code
 from trainatlas.study.errors import UserError
-from trainatlas.study.levels import LevelTable, parse_level, split_level
+from trainatlas.study.levels import LevelTable, name_of, parse_level, split_level
 from trainatlas.study.splits import part_sizes
 from trainatlas.study.trial import DEFAULT_LEVELS, FACTORS
 
@@ -294,7 +294,7 @@ class Study(_Strict):
 
     def rate_range(self, optimizer: str) -> RateRange:
         """Return the range for an optimizer's level: its own entry, its name's, or `default`."""
-        for key in (optimizer, split_level(optimizer)[0], "default"):
+        for key in (optimizer, name_of(optimizer), "default"):
             if key in self.learning_rate:
                 return self.learning_rate[key]
         raise ValueError(f"learning_rate: no range for '{optimizer}'; allowed: an entry '{optimizer}' or 'default'")

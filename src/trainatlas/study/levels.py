@@ -241,6 +241,12 @@ def split_level(text: str) -> tuple[str, Options]:
     return path + node.func.id, options
 
 
+@lru_cache(maxsize=4096)
+def name_of(text: str) -> str:
+    """Return the name of the level that `text` names, options left out."""
+    return split_level(text)[0]
+
+
 def _value(node: ast.expr) -> OptionValue:
     if isinstance(node, ast.Name | ast.Call):
         return ast.unparse(node)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 TRAINING_VERSION = 2
@@ -87,16 +88,16 @@ class Trial:
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field by name, defaults included."""
-        return {name: getattr(self, name) for name in _NAMES}
+        return dict(zip(_DEFAULTS, _VALUES(self), strict=True))
 
 
 DEFAULT_LEVELS = {field.name: str(field.default) for field in fields(Trial) if field.name in FACTORS[5:]}
 """The level of each factor that a study need not name."""
 
 _DEFAULTS = {field.name: field.default for field in fields(Trial)}
-_NAMES = tuple(_DEFAULTS)
+_VALUES = attrgetter(*_DEFAULTS)
 
 
 def _without_defaults(trial: Trial) -> dict[str, Any]:
-    values = ((name, getattr(trial, name)) for name in _NAMES)
-    return {name: value for name, value in values if value != _DEFAULTS[name]}
+    values = zip(_DEFAULTS.items(), _VALUES(trial), strict=True)
+    return {name: value for (name, default), value in values if value != default}

@@ -8,6 +8,7 @@ The file is run once a process, when a level of it is first built.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import re
 import sys
@@ -61,6 +62,7 @@ def read(path: str, folder: Path) -> str:
     return source
 
 
+@functools.lru_cache(maxsize=4096)
 def path_of(level: str) -> str | None:
     """Return the path of the file that a level names, or None."""
     match = _USER_LEVEL.match(level)
@@ -86,6 +88,8 @@ def sources_of(levels: Mapping[str, str]) -> dict[str, str]:
 
 def digests(levels: Mapping[str, str]) -> str:
     """Return the digests of the user's files that a trial's levels name, one space between; empty for none."""
+    if not any(map(path_of, levels.values())):
+        return ""
     return " ".join(digest(source) for source in sources_of(levels).values())
 
 

@@ -71,6 +71,7 @@ def test_layer_instance_and_group_average_over_what_their_papers_say() -> None:
     torch.testing.assert_close(build("instance", images=True)(IMAGES), standard(IMAGES, (2, 3)))
     grouped = standard(X.reshape(64, 4, 2), (2,)).reshape(64, 8)
     torch.testing.assert_close(build("group(groups=4)")(X), grouped)
+    torch.testing.assert_close(build("group(groups=4)")(X), nn.GroupNorm(4, 8, dtype=torch.float64)(X))
     grouped = standard(IMAGES.reshape(16, 4, 2, 5, 5), (2, 3, 4)).reshape(IMAGES.shape)
     torch.testing.assert_close(build("group(groups=4)", images=True)(IMAGES), grouped)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainatlas.catalogue import TABLES
@@ -71,6 +71,7 @@ def test_every_entry_says_what_it_is_and_where_it_comes_from(table: LevelTable, 
 
 
 @pytest.mark.parametrize(("table", "level"), WITH_OPTIONS, ids=name)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_spelling_order_and_defaults_do_not_matter(table: LevelTable, level: Level, data: st.DataObject) -> None:
     values = {key: data.draw(values_of(option), label=key) for key, option in level.options.items()}
@@ -83,6 +84,7 @@ def test_spelling_order_and_defaults_do_not_matter(table: LevelTable, level: Lev
 
 
 @pytest.mark.parametrize(("table", "level"), WITH_OPTIONS, ids=name)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_the_canonical_form_holds_the_same_values(table: LevelTable, level: Level, data: st.DataObject) -> None:
     values = {key: data.draw(values_of(option), label=key) for key, option in level.options.items()}
@@ -160,6 +162,7 @@ def test_two_levels_of_one_name_are_a_mistake_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("table", COMBINED, ids=name)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_joined_levels_have_one_spelling_whatever_their_order(table: LevelTable, data: st.DataObject) -> None:
     names = [level for level in table if level != "none"]

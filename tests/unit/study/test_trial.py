@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_a_field_added_later_leaves_old_trials_their_identity(monkeypatch: pytes
 
     before = TRIAL.trial_id
     monkeypatch.setattr(module, "_DEFAULTS", {field.name: field.default for field in fields(Later)})
-    monkeypatch.setattr(module, "_NAMES", tuple(field.name for field in fields(Later)))
+    monkeypatch.setattr(module, "_VALUES", attrgetter(*(field.name for field in fields(Later))))
     assert Later(**CONFIGURATION).trial_id == before
     assert Later(**CONFIGURATION, weight_decay=0.1).trial_id != before
 

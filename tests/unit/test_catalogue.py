@@ -1,0 +1,149 @@
+"""What makes no sense is left out by rule, with its reason; what trials must share to be stacked is told."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainatlas.catalogue import RULES, TABLES, structure
+from trainatlas.study.config import Study
+from trainatlas.study.errors import UserError
+from trainatlas.study.planning import write_first_plan
+from trainatlas.study.trial import FACTORS, Trial
+
+TRIAL = Trial("digits", "mlp", "relu", "kaiming_normal", "none", "sgd", "raw", 0.1, 64, 3, 0)
+CNN = replace(TRIAL, network="cnn(width=8)")
+
+# words of the reason: settings it applies to, settings next to them that are fine
+EXAMPLES: dict[str, tuple[list[Trial], list[Trial]]] = {
+    "principal components": (
+        [replace(CNN, preprocessing=text) for text in ("pca", "pca(components=8)", "pca_whitening(variance=0.9)")],
+        [replace(CNN, preprocessing="zca_whitening"), replace(TRIAL, preprocessing="pca")],
+    ),
+    "instance normalisation": (
+        [replace(TRIAL, normalisation="instance")],
+        [replace(CNN, normalisation="instance")],
+    ),
+    "group normalisation": (
+        [
+            replace(TRIAL, normalisation="group(groups=7)"),
+            replace(TRIAL, normalisation="group(groups=64)"),
+            replace(CNN, normalisation="group(groups=16)"),
+        ],
+        [
+            replace(TRIAL, normalisation="group"),
+            replace(CNN, normalisation="group"),
+            replace(TRIAL, normalisation="group(groups=64)", activation="maxout"),
+        ],
+    ),
+    "batch normalisation over a single example": (
+        [
+            replace(TRIAL, normalisation="batch", batch_size=1),
+            replace(TRIAL, normalisation="batch(affine=False)", batch_size=1),
+        ],
+        [replace(TRIAL, normalisation="batch", batch_size=2), replace(TRIAL, normalisation="layer", batch_size=1)],
+    ),
+    "weights that start at zero": (
+        [replace(TRIAL, normalisation="weight", init="zeros")],
+        [replace(TRIAL, normalisation="weight"), replace(TRIAL, init="zeros")],
+    ),
+    "an augmentation that needs": (
+        [replace(TRIAL, augmentation="hue"), replace(TRIAL, augmentation="crop + saturation")],
+        [replace(TRIAL, augmentation="crop + rotation")],
+    ),
+}
+
+
+def reasons(trial: Trial) -> list[str]:
+    return [rule.reason for rule in RULES if rule.applies(trial.as_dict())]
+
+
+def test_every_rule_has_its_examples_here() -> None:
+    assert len(EXAMPLES) == len(RULES)
+
+
+@pytest.mark.parametrize("words", EXAMPLES)
+def test_a_rule_excludes_what_it_says_and_nothing_beside(words: str) -> None:
+    excluded, fine = EXAMPLES[words]
+    for trial in excluded:
+        assert [words in reason for reason in reasons(trial)] == [True], trial
+    for trial in fine:
+        assert reasons(trial) == [], trial
+
+
+def test_the_plainest_setting_of_every_level_is_not_excluded_everywhere() -> None:
+    for factor in FACTORS:
+        for level in TABLES[factor]:
+            settings = [replace(base, **{factor: level}) for base in (TRIAL, CNN)]
+            only_colour = factor == "augmentation" and level in ("saturation", "hue", "color_jitter")
+            assert only_colour or any(not reasons(trial) for trial in settings), level
+
+
+def test_what_the_catalogue_excludes_is_counted_in_the_plan_and_planned_nowhere(
+    tiny: dict[str, Any], study_of: Callable[..., Study], tmp_path: Path
+) -> None:
+    tiny["factors"]["normalisation"] = ["none", "instance", "group(groups=3)"]
+    tiny["exclude"] = [{"when": {"optimizer": ["adam"], "normalisation": ["none"]}, "reason": "the study's own"}]
+    summary = write_first_plan(study_of(tiny), tmp_path, structure)
+    counts = {entry["reason"]: entry["cells"] for entry in summary["excluded_cells"]}
+    own = {reason: number for reason, number in counts.items() if reason == "the study's own"}
+    assert own == {"the study's own": 8}
+    assert sorted(counts.values()) == [8, 16, 16]
+    assert set(counts) - set(own) <= {rule.reason for rule in RULES}
+    assert summary["cells"] == 8
+
+
+def test_a_study_of_nothing_but_exclusions_is_refused_with_the_reason(
+    tiny: dict[str, Any], study_of: Callable[..., Study]
+) -> None:
+    tiny["factors"]["normalisation"] = ["instance"]
+    with pytest.raises(UserError, match=r"every cell is excluded.*a channel's pixels"):
+        study_of(tiny)
+
+
+def test_a_second_grid_is_refused(tiny: dict[str, Any], study_of: Callable[..., Study]) -> None:
+    tiny["samples"].append(tiny["samples"][0] | {"name": "again"})
+    with pytest.raises(UserError, match="'grid' and 'again' are both grids; allowed: one grid a study"):
+        study_of(tiny)
+
+
+ALIKE = {
+    "optimizer": "lookahead",
+    "init": "lsuv",
+    "schedule": "cosine(warmup=1.0)",
+    "preprocessing": "global_contrast",
+    "augmentation": "rotation",
+    "learning_rate": 0.3,
+    "seed": 7,
+}
+APART = {
+    "activation": "tanh",
+    "normalisation": "batch",
+    "regularisation": "l2",
+    "preprocessing": "pca(components=8)",
+    "augmentation": "mixup",
+    "batch_size": 32,
+    "epochs": 4,
+    "network": "mlp(depth=3)",
+    "user_code": "0123456789ab",
+}
+
+
+@pytest.mark.parametrize("field", ALIKE)
+def test_what_may_differ_along_a_stack(field: str) -> None:
+    assert structure(replace(TRIAL, **{field: ALIKE[field]})) == structure(TRIAL)
+
+
+@pytest.mark.parametrize("field", APART)
+def test_what_keeps_trials_apart(field: str) -> None:
+    assert structure(replace(TRIAL, **{field: APART[field]})) != structure(TRIAL)
+
+
+def test_strengths_of_regularisation_may_differ_and_sizes_that_follow_from_data_keep_seeds_apart() -> None:
+    assert structure(replace(TRIAL, regularisation="l2 + dropout")) == structure(
+        replace(TRIAL, regularisation="l2(strength=0.1) + dropout(p=0.1)")
+    )
+    shares = [replace(TRIAL, preprocessing="pca(variance=0.9)", seed=seed) for seed in (0, 1)]
+    assert structure(shares[0]) != structure(shares[1])
