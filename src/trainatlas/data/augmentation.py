@@ -25,7 +25,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from trainatlas.study.lazy import LazyModule
-from trainatlas.study.levels import NOTHING, AnyOption, Level, LevelTable, Option, split_level, split_parts
+from trainatlas.study.levels import NOTHING, AnyOption, Level, LevelTable, Option, name_of, split_parts
 from trainatlas.study.streams import stream_key
 
 if TYPE_CHECKING:
@@ -670,7 +670,7 @@ AUGMENTATIONS = LevelTable(
 
 
 def _levels(text: str) -> list[AugmentationLevel]:
-    levels = [AUGMENTATIONS[split_level(part)[0]] for part in split_parts(text)]
+    levels = [AUGMENTATIONS[name_of(part)] for part in split_parts(text)]
     return [level for level in levels if isinstance(level, AugmentationLevel)]
 
 

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from trainatlas.study.lazy import LazyModule
-from trainatlas.study.levels import Level, LevelTable, Option, split_level
+from trainatlas.study.levels import Level, LevelTable, Option, name_of, split_level
 
 if TYPE_CHECKING:
     import numpy as np
@@ -454,4 +454,4 @@ def flattens(text: str) -> bool:
 
     So it is with principal components, even where all are kept and the array has the shape of images.
     """
-    return "components" in PREPROCESSINGS[split_level(text)[0]].options
+    return "components" in PREPROCESSINGS[name_of(text)].options

@@ -179,10 +179,6 @@ def test_all_units_of_a_binary_step_are_dead(store: ExampleStore) -> None:
     assert (statistics["dead_fraction"].item(), statistics["saturated_fraction"].item()) == (1.0, 1.0)
 
 
-def test_every_activation_of_the_table_is_known_to_these_tests() -> None:
-    assert {*FAR_OUT, *NEVER_DIE, "cos", "binary_step"} == set(ACTIVATIONS)
-
-
 @pytest.mark.parametrize("normalisation", ["none", "batch", "batch(position=after)"])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "maxout"])
 def test_convolutions_are_probed_channel_by_channel(activation: str, normalisation: str, store: ExampleStore) -> None:
