@@ -5,7 +5,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # The study that `make report` runs: make report STUDY=benchmarks/mine.yaml
 STUDY ?= benchmarks/digits.yaml
-NAME = $(basename $(notdir $(STUDY)))
+# One of the study's profiles: make report STUDY=benchmarks/cifar10.yaml PROFILE=quick
+PROFILE ?=
+NAME = $(basename $(notdir $(STUDY)))$(if $(PROFILE),-$(PROFILE))
 # More words for Snakemake: make report SNAKEMAKE_ARGS="--profile profiles/slurm"
 SNAKEMAKE_ARGS ?= --cores all
 # More words for pytest: make test PYTEST_ARGS="-k planning"
@@ -25,7 +27,7 @@ setup-dev: ## the same, and what the tests need from the system
 
 report: setup ## train, analyse and write the report of STUDY (default benchmarks/digits.yaml)
 	@test -f "$(STUDY)" || { echo "make report: there is no study $(STUDY); at hand: $(wildcard benchmarks/*.yaml)" >&2; exit 2; }
-	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --config study="$(STUDY)"
+	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --config study="$(STUDY)" profile="$(PROFILE)"
 	@printf '%s\n' "reports/$(NAME)/index.html" "reports/$(NAME)/report.pdf"
 
 test: setup-dev ## run every test, on two cores

@@ -131,6 +131,7 @@ only_snaps() { grep -qsi '^ID=ubuntu' /etc/os-release; }
 missing_test_tools() {
     command -v pdftoppm >/dev/null || echo poppler-utils
     have_browser || only_snaps || echo chromium
+    if command -v apt-get >/dev/null && ! [ -d /usr/share/datasets/fashion-mnist ]; then echo dataset-fashion-mnist; fi
 }
 
 # Debian's package names in the words of the package manager at hand, with its install command before them.

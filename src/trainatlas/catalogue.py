@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 from trainatlas.data.augmentation import AUGMENTATIONS, mixes_labels, unsuited
-from trainatlas.data.datasets import DATA_SETS, data_set_level
+from trainatlas.data.datasets import DATA_SETS, facts, is_user_data
 from trainatlas.data.preprocessing import PREPROCESSINGS, changes_shape, flattens, size_depends_on_data
 from trainatlas.model.activations import ACTIVATIONS, check_user_activation, pieces
-from trainatlas.model.architectures import CONVOLUTIONAL, NETWORKS
+from trainatlas.model.architectures import CONVOLUTIONAL, NETWORKS, channels_of, check_user_network
 from trainatlas.model.initialisation import INITIALISATIONS
-from trainatlas.model.normalisation import NORMALISATIONS
+from trainatlas.model.normalisation import NORMALISATIONS, follows_activation
 from trainatlas.optim.optimizers import OPTIMIZERS
 from trainatlas.optim.regularisation import REGULARISATIONS, regulariser_names
 from trainatlas.optim.schedules import SCHEDULES
@@ -21,20 +22,12 @@ from trainatlas.study.trial import Trial
 from trainatlas.study.user_code import is_user_level
 
 
-def _setting_shape(setting: Mapping[str, Any]) -> tuple[int, int, int]:
-    return data_set_level(setting["data"]).shape
-
-
-def _widths(setting: Mapping[str, Any]) -> list[int]:
-    """Return how many units or channels each hidden layer's normalisation sees."""
-    options = NETWORKS.options(*split_level(setting["network"]))
-    width = int(options["width"])
-    layers = [width * 2**block for block in range(int(options["depth"]))] if _convolutional(setting) else [width]
-    return [layer * pieces(setting["activation"]) for layer in layers]
-
-
 def _convolutional(setting: Mapping[str, Any]) -> bool:
     return name_of(setting["network"]) in CONVOLUTIONAL
+
+
+def _residual(setting: Mapping[str, Any]) -> bool:
+    return name_of(setting["network"]) == "resnet"
 
 
 def _uneven_groups(setting: Mapping[str, Any]) -> bool:
@@ -42,7 +35,8 @@ def _uneven_groups(setting: Mapping[str, Any]) -> bool:
         return False
     groups = int(NORMALISATIONS.options(*split_level(setting["normalisation"]))["groups"])
     alone = not _convolutional(setting)  # a group of one unit, without pixels, has no variance
-    return any(width % groups or (alone and width == groups) for width in _widths(setting))
+    widths = [width * pieces(setting["activation"]) for width in channels_of(setting["network"])]
+    return any(width % groups or (alone and width == groups) for width in widths)
 
 
 RULES = (
@@ -67,7 +61,19 @@ RULES = (
     ),
     Rule(
         "an augmentation that needs images, or colours, of data that have none",
-        lambda setting: unsuited(setting["augmentation"], _setting_shape(setting)) is not None,
+        lambda setting: unsuited(setting["augmentation"], setting["shape"]) is not None,
+    ),
+    Rule(
+        "a convolution needs pixels to look at, and these data have none",
+        lambda setting: _convolutional(setting) and min(setting["shape"][1:]) == 1,
+    ),
+    Rule(
+        "a residual block adds its input to the second convolution's output, which maxout makes a multiple of it",
+        lambda setting: _residual(setting) and pieces(setting["activation"]) > 1,
+    ),
+    Rule(
+        "a residual block has no place for a normalisation behind its second activation",
+        lambda setting: _residual(setting) and follows_activation(setting["normalisation"]),
     ),
 )
 """What makes no sense whatever the study; the report lists every combination left out, with its reason."""
@@ -89,8 +95,22 @@ TABLES = Catalogue(
         )
     },
     RULES,
+    facts,
+    is_user_data,
 )
 """Tables by factor, "data" and "network" among them, and the rules."""
+
+
+def impossible(trial: Trial, folder: Path = Path()) -> str | None:
+    """Return why a trial makes no sense, the first rule's reason; None where none applies.
+
+    Parameters
+    ----------
+    folder
+        What paths of the user's own data are relative to.
+    """
+    setting = {**trial.as_dict(), "shape": facts(trial.data, folder).shape}
+    return next((rule.reason for rule in RULES if rule.applies(setting)), None)
 
 
 def structure(trial: Trial) -> Hashable:
@@ -113,6 +133,7 @@ def structure(trial: Trial) -> Hashable:
         regulariser_names(trial.regularisation),
         mixes_labels(trial.augmentation),
         trial.user_code,
+        trial.data_digest,
     )
 
 
@@ -121,3 +142,5 @@ def check_user_levels(study: Study) -> None:
     for level in study.factors["activation"]:
         if is_user_level(level):
             check_user_activation(level)
+    if is_user_level(study.network):
+        check_user_network(study.network, study.facts.shape, study.facts.classes)

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from trainatlas import data_commands
 from trainatlas.study.errors import UserError
 
 _STARTED = time.perf_counter()
@@ -24,19 +25,22 @@ app = typer.Typer(
     help="An atlas of neural-network training choices: plan, train, gather, analyse and report a study.",
 )
 
+app.add_typer(data_commands.app, name="data")
+
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file, such as benchmarks/digits.yaml.")]
 Results = Annotated[Path, typer.Option(help="Folder under which each study's results lie.")]
 _RESULTS = Path("results")
+Profile = Annotated[str | None, typer.Option(help="One of the study's profiles, such as quick.")]
 
 
 @app.command()
-def plan(study: StudyFile, results: Results = _RESULTS) -> None:
+def plan(study: StudyFile, results: Results = _RESULTS, profile: Profile = None) -> None:
     """Turn a study into trials and packs, those that tune learning rates first."""
     from trainatlas.catalogue import TABLES, check_user_levels, structure
     from trainatlas.study.config import load_study
     from trainatlas.study.planning import write_first_plan
 
-    checked = load_study(study, TABLES)
+    checked = load_study(study, TABLES, profile)
     check_user_levels(checked)
     summary = write_first_plan(checked, results / checked.name, structure)
     typer.echo(
@@ -46,9 +50,23 @@ def plan(study: StudyFile, results: Results = _RESULTS) -> None:
 
 
 @app.command()
+def prepare(study: StudyFile, results: Results = _RESULTS, profile: Profile = None) -> None:
+    """Fetch and check a study's data and fit its preprocessings, once for all jobs."""
+    from trainatlas.catalogue import TABLES
+    from trainatlas.data.prepare import prepare as make_ready
+    from trainatlas.study.config import load_study
+
+    checked = load_study(study, TABLES, profile)
+    described = make_ready(checked, results / checked.name)
+    sizes = ", ".join(f"{described[f'{part}_examples']:,} {part}" for part in ("train", "validation", "test"))
+    typer.echo(f"{checked.name}: {described['data']}, {sizes} examples of {len(described['classes'])} classes")
+
+
+@app.command()
 def train(
     pack: Annotated[Path, typer.Argument(help="A pack's file, results/STUDY/packs/PACK.json.")],
     out: Annotated[Path, typer.Option(help="Folder for the pack's tables.")],
+    memory: Annotated[float | None, typer.Option(min=1, help="MiB that the job may take; otherwise no limit.")] = None,
 ) -> None:
     """Train the trials of one pack side by side and write its tables."""
     from trainatlas.study.planning import read_pack
@@ -63,11 +81,12 @@ def train(
         _STARTED,
         say=lambda line: typer.echo(line, err=True),
         fitted=pack.parent.parent / "fitted",
+        memory=None if memory is None else memory * 2**20,
     )
 
 
 @app.command()
-def select(study: StudyFile, results: Results = _RESULTS) -> None:
+def select(study: StudyFile, results: Results = _RESULTS, profile: Profile = None) -> None:
     """Choose each arm's learning rate on validation data and plan the final runs."""
     from trainatlas.analysis.selection import select as choose
     from trainatlas.catalogue import TABLES, structure
@@ -75,32 +94,32 @@ def select(study: StudyFile, results: Results = _RESULTS) -> None:
     from trainatlas.study.planning import write_plan
     from trainatlas.study.sampling import final_stage
 
-    checked = load_study(study, TABLES)
+    checked = load_study(study, TABLES, profile)
     folder = results / checked.name
     summary = write_plan(checked, folder, "final", final_stage(checked, choose(checked, folder)), structure)
     typer.echo(f"{checked.name}: {summary['trials']:,} final runs and random draws in {len(summary['packs'])} packs")
 
 
 @app.command()
-def aggregate(study: StudyFile, results: Results = _RESULTS) -> None:
+def aggregate(study: StudyFile, results: Results = _RESULTS, profile: Profile = None) -> None:
     """Gather the tables of all packs into the study's tables."""
     from trainatlas.analysis.aggregate import aggregate as gather
     from trainatlas.catalogue import TABLES
     from trainatlas.study.config import load_study
 
-    checked = load_study(study, TABLES)
+    checked = load_study(study, TABLES, profile)
     gather(checked, results / checked.name)
 
 
 @app.command()
-def analyse(study: StudyFile, results: Results = _RESULTS) -> None:
+def analyse(study: StudyFile, results: Results = _RESULTS, profile: Profile = None) -> None:
     """Work out effects, intervals and summaries from the study's tables."""
     from trainatlas.analysis.analyse import analyse as work_out
     from trainatlas.analysis.analyse import read_gathered, write_analysis
     from trainatlas.catalogue import TABLES
     from trainatlas.study.config import load_study
 
-    checked = load_study(study, TABLES)
+    checked = load_study(study, TABLES, profile)
     folder = results / checked.name
     write_analysis(work_out(checked, read_gathered(checked, folder)), folder)
 
@@ -110,13 +129,14 @@ def report(
     study: StudyFile,
     results: Results = _RESULTS,
     reports: Annotated[Path, typer.Option(help="Folder under which each study's report lies.")] = Path("reports"),
+    profile: Profile = None,
 ) -> None:
     """Write the study's report: one HTML file and one PDF."""
     from trainatlas.catalogue import TABLES
     from trainatlas.report.render import write_report
     from trainatlas.study.config import load_study
 
-    checked = load_study(study, TABLES)
+    checked = load_study(study, TABLES, profile)
     for path in write_report(checked, results / checked.name, reports / checked.name):
         typer.echo(path)
 

@@ -13,8 +13,17 @@ from trainatlas.catalogue import TABLES
 from trainatlas.study.config import Study, load_study
 from trainatlas.study.errors import UserError
 
-DEFAULTS = {"study": "benchmarks/digits.yaml", "results": "results", "reports": "reports"}
+DEFAULTS = {
+    "study": "benchmarks/digits.yaml",
+    "profile": "",
+    "memory": "4000",
+    "results": "results",
+    "reports": "reports",
+}
 """What `--config` may set, and what holds otherwise."""
+
+SMALLEST_MEMORY = 500
+"""MiB that a job takes before it has loaded anything but its libraries."""
 
 _held: list[IO[str]] = []
 
@@ -25,8 +34,15 @@ class Settings:
 
     study_file: str
     study: Study
+    profile: str
+    memory: int
     results: str
     reports: str
+
+    @property
+    def profile_option(self) -> str:
+        """What the commands are told of the profile."""
+        return f"--profile {self.profile}" if self.profile else ""
 
 
 def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -> Settings:
@@ -44,12 +60,18 @@ def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -
             if key not in DEFAULTS:
                 raise UserError(f"--config: unknown key '{key}'; allowed: {', '.join(DEFAULTS)}")
         values = {key: str(config.get(key, default)) for key, default in DEFAULTS.items()}
-        study = load_study(Path(values["study"]), TABLES)
+        study = load_study(Path(values["study"]), TABLES, values["profile"] or None)
         for key in ("results", "reports"):
             _refuse_unwritable(key, Path(values[key]))
+        if not values["memory"].isdigit() or int(values["memory"]) < SMALLEST_MEMORY:
+            raise UserError(
+                f"--config memory={values['memory']}; allowed: a whole number of MiB a job may take, at least {SMALLEST_MEMORY}"
+            )
     except UserError as error:
         on_error(f"trainatlas: {error}")
-    return Settings(values["study"], study, values["results"], values["reports"])
+    return Settings(
+        values["study"], study, values["profile"], int(values["memory"]), values["results"], values["reports"]
+    )
 
 
 def _refuse_unwritable(key: str, folder: Path) -> None:

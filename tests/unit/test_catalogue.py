@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from trainatlas.catalogue import RULES, TABLES, structure
+from trainatlas.catalogue import RULES, TABLES, impossible, structure
+from trainatlas.data.datasets import facts
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
 from trainatlas.study.planning import write_first_plan
@@ -49,15 +50,36 @@ EXAMPLES: dict[str, tuple[list[Trial], list[Trial]]] = {
         [replace(TRIAL, normalisation="weight", init="zeros")],
         [replace(TRIAL, normalisation="weight"), replace(TRIAL, init="zeros")],
     ),
+    "a convolution needs pixels": (
+        [replace(CNN, data="breast_cancer"), replace(CNN, data="ill_scaled", network="resnet")],
+        [replace(TRIAL, data="breast_cancer")],
+    ),
+    "which maxout makes a multiple": (
+        [replace(CNN, network="resnet", activation="maxout(k=3)")],
+        [replace(CNN, network="cnn_deep", activation="maxout"), replace(CNN, network="resnet")],
+    ),
+    "no place for a normalisation behind": (
+        [replace(CNN, network="resnet(depth=14)", normalisation="batch(position=after)")],
+        [replace(CNN, normalisation="batch(position=after)"), replace(CNN, network="resnet", normalisation="batch")],
+    ),
     "an augmentation that needs": (
-        [replace(TRIAL, augmentation="hue"), replace(TRIAL, augmentation="crop + saturation")],
-        [replace(TRIAL, augmentation="crop + rotation")],
+        [
+            replace(TRIAL, augmentation="hue"),
+            replace(TRIAL, augmentation="crop + saturation"),
+            replace(TRIAL, data="ill_scaled", augmentation="crop"),
+        ],
+        [
+            replace(TRIAL, augmentation="crop + rotation"),
+            replace(TRIAL, data="cifar10", augmentation="hue"),
+            replace(TRIAL, data="ill_scaled", augmentation="gaussian_noise"),
+        ],
     ),
 }
 
 
 def reasons(trial: Trial) -> list[str]:
-    return [rule.reason for rule in RULES if rule.applies(trial.as_dict())]
+    setting = {**trial.as_dict(), "shape": facts(trial.data, Path()).shape}
+    return [rule.reason for rule in RULES if rule.applies(setting)]
 
 
 def test_every_rule_has_its_examples_here() -> None:
@@ -71,6 +93,13 @@ def test_a_rule_excludes_what_it_says_and_nothing_beside(words: str) -> None:
         assert [words in reason for reason in reasons(trial)] == [True], trial
     for trial in fine:
         assert reasons(trial) == [], trial
+        assert impossible(trial) is None
+    assert [impossible(trial) for trial in excluded] == [reasons(trial)[0] for trial in excluded]
+
+
+def test_data_and_networks_may_be_named_that_a_study_has_at_hand() -> None:
+    assert {"digits", "mnist", "fashion_mnist", "cifar10", "ill_scaled", "breast_cancer"} <= set(TABLES["data"])
+    assert {"mlp", "cnn", "cnn_deep", "resnet"} <= set(TABLES["network"])
 
 
 def test_the_plainest_setting_of_every_level_is_not_excluded_everywhere() -> None:

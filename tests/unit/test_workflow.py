@@ -67,7 +67,7 @@ def test_the_default_study_needs_no_config(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_unknown_key_is_refused_with_the_allowed_ones(study: Path) -> None:
     line = refusal({"study": str(study), "result": "there"})
-    assert "'result'" in line and "study, results, reports" in line
+    assert "'result'" in line and "study, profile, memory, results, reports" in line
 
 
 def test_a_bad_study_is_refused(study: Path, tiny: Content) -> None:

@@ -19,9 +19,10 @@ rule aggregate:
     conda:
         "../../environment.yml"
     params:
+        profile=PROFILE,
         results=lambda wildcards, output: Path(output.trials).parents[1],
     shell:
-        "trainatlas aggregate {input.study} --results {params.results} 2> {log}"
+        "trainatlas aggregate {input.study} {params.profile} --results {params.results} 2> {log}"
 
 
 rule analyse:
@@ -38,6 +39,7 @@ rule analyse:
     conda:
         "../../environment.yml"
     params:
+        profile=PROFILE,
         results=lambda wildcards, output: Path(output[0]).parents[2],
     shell:
-        "trainatlas analyse {input.study} --results {params.results} 2> {log}"
+        "trainatlas analyse {input.study} {params.profile} --results {params.results} 2> {log}"

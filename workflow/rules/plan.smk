@@ -2,6 +2,24 @@
 # written again, so growing a study leaves the packs it already has, and their results, alone.
 
 
+rule prepare:
+    input:
+        study=STUDY,
+    output:
+        data=f"{RESULTS}/data.json",
+    log:
+        f"{RESULTS}/logs/prepare.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=MEMORY,
+    params:
+        profile=PROFILE,
+        results=lambda wildcards, output: Path(output.data).parents[1],
+    shell:
+        "trainatlas prepare {input.study} {params.profile} --results {params.results} 2> {log}"
+
+
 checkpoint plan:
     input:
         study=STUDY,
@@ -13,9 +31,10 @@ checkpoint plan:
     conda:
         "../../environment.yml"
     params:
+        profile=PROFILE,
         results=lambda wildcards, output: Path(output.summary).parents[1],
     shell:
-        "trainatlas plan {input.study} --results {params.results} 2> {log}"
+        "trainatlas plan {input.study} {params.profile} --results {params.results} 2> {log}"
 
 
 checkpoint select:
@@ -32,6 +51,7 @@ checkpoint select:
     conda:
         "../../environment.yml"
     params:
+        profile=PROFILE,
         results=lambda wildcards, output: Path(output.summary).parents[1],
     shell:
-        "trainatlas select {input.study} --results {params.results} 2> {log}"
+        "trainatlas select {input.study} {params.profile} --results {params.results} 2> {log}"

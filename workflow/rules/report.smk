@@ -15,7 +15,8 @@ rule report:
     conda:
         "../../environment.yml"
     params:
+        profile=PROFILE,
         results=lambda wildcards, input: Path(input.trials).parents[1],
         reports=lambda wildcards, output: Path(output.html).parents[1],
     shell:
-        "trainatlas report {input.study} --results {params.results} --reports {params.reports} 2> {log}"
+        "trainatlas report {input.study} {params.profile} --results {params.results} --reports {params.reports} 2> {log}"

@@ -4,6 +4,7 @@
 rule train:
     input:
         pack=f"{RESULTS}/packs/{{pack}}.json",
+        data=ancient(f"{RESULTS}/data.json"),  # made anew with every edit of the study, which retrains nothing
     output:
         trials=f"{RESULTS}/raw/{{pack}}/trials.csv",
         curves=f"{RESULTS}/raw/{{pack}}/curves.csv",
@@ -15,8 +16,8 @@ rule train:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=MEMORY,
     params:
         out=lambda wildcards, output: Path(output.trials).parent,
     shell:
-        "trainatlas train {input.pack} --out {params.out} 2> {log}"
+        "trainatlas train {input.pack} --out {params.out} --memory {resources.mem_mb} 2> {log}"

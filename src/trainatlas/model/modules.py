@@ -179,6 +179,48 @@ class GroupNorm(nn.Module):
         return F.layer_norm(grouped, grouped.shape[2:]).reshape(x.shape) * self.weight + self.bias
 
 
+class Residual(nn.Module):
+    """Two convolutions, the input added, then the activation (He et al. 2016, Deep Residual Learning, eq. 1).
+
+    Where the sides are halved and channels added, the shortcut takes every other pixel and fills the new channels
+    with zeros (option A).
+
+    Parameters
+    ----------
+    first
+        Convolution, normalisation and activation.
+    second
+        Convolution and normalisation.
+    activation
+        What follows the addition.
+    stride
+        Of the first convolution: 1 or 2.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module, activation: nn.Module, stride: int) -> None:
+        super().__init__()
+        self.first, self.second, self.activation = first, second, activation
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output: (examples, channels, height, width)."""
+        y: Tensor = self.second(self.first(x))
+        shortcut = x[:, :, :: self.stride, :: self.stride]
+        added = y.shape[1] - x.shape[1]
+        if added:
+            shortcut = F.pad(shortcut, (0, 0, 0, 0, added // 2, added - added // 2))
+        result: Tensor = self.activation(y + shortcut)
+        return result
+
+
+class GlobalAverage(nn.Module):
+    """The mean over each channel's pixels: (examples, channels) from (examples, channels, height, width)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the means."""
+        return x.mean((2, 3))
+
+
 class WeightNorm(nn.Module):
     """Weight normalisation: w = scale * v / ||v|| for each unit (Salimans and Kingma 2016, eq. 2).
 

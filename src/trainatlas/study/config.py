@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import yaml
 from pydantic import (
@@ -33,7 +33,7 @@ from pydantic import (
 
 from trainatlas.study import user_code
 from trainatlas.study.errors import UserError
-from trainatlas.study.levels import LevelTable, name_of, parse_level, split_level
+from trainatlas.study.levels import LevelTable, name_of, parse_level
 from trainatlas.study.splits import part_sizes
 from trainatlas.study.trial import DEFAULT_LEVELS, FACTORS
 
@@ -42,19 +42,59 @@ from trainatlas.study.trial import DEFAULT_LEVELS, FACTORS
 class Rule:
     """A combination that makes no sense, whatever the study: why, and for which settings.
 
-    `applies` takes the levels by factor and "data", "network" and "batch_size" beside them.
+    `applies` takes the levels by factor and beside them "data", "network", "batch_size" and "shape", that of an example.
     """
 
     reason: str
     applies: Callable[[Mapping[str, Any]], bool]
 
 
-class Catalogue(dict[str, LevelTable]):
-    """The table of every factor, and of "data" and "network", by name, and what cannot be combined."""
+class Facts(Protocol):
+    """What planning needs to know of data, without loading them."""
 
-    def __init__(self, tables: Mapping[str, LevelTable], rules: tuple[Rule, ...] = ()) -> None:
+    @property
+    def examples(self) -> int:
+        """Examples of all parts."""
+
+    @property
+    def given(self) -> tuple[int, int] | None:
+        """Validation and test examples that the data bring themselves; None where they bring no split."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an example."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the user's own data; empty for data sets of the catalogue."""
+
+
+class Catalogue(dict[str, LevelTable]):
+    """The table of every factor, and of "data" and "network", by name, and what goes with them.
+
+    Parameters
+    ----------
+    rules
+        What cannot be combined.
+    facts
+        (text of the data, the study's folder) -> facts; raises UserError where the user's own data are not to be had.
+    is_user_data
+        Whether a text names data of the user's own.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, LevelTable],
+        rules: tuple[Rule, ...],
+        facts: Callable[[str, Path], Facts],
+        is_user_data: Callable[[str], bool],
+    ) -> None:
         super().__init__(tables)
-        self.rules = rules
+        self.rules, self.facts, self.is_user_data = rules, facts, is_user_data
 
 
 # Strict: YAML's `yes`, `on` and quoted digits are no numbers.
@@ -184,12 +224,17 @@ class Study(_Strict):
     exclude: tuple[Exclusion, ...] = ()
     probes: Literal["light", "standard"] = "standard"
     pack_trials: Annotated[Whole, Field(ge=1, le=100_000)] = 512
+    profiles: dict[str, dict[str, Any]] = {}
 
     _rules: tuple[Rule, ...] = PrivateAttr(default=())
+    _facts: Any = PrivateAttr(default=None)
+    _folder: Path = PrivateAttr(default=Path())
 
     @field_validator("data", "network", mode="after")
     @classmethod
     def _known(cls, text: str, info: ValidationInfo) -> str:
+        if info.field_name == "data" and _tables(info).is_user_data(text):
+            return text
         return _canonical(text, str(info.field_name), info)
 
     @field_validator("factors", mode="before")
@@ -259,10 +304,15 @@ class Study(_Strict):
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> Study:
         self._rules = _tables(info).rules
+        self._folder = info.context["folder"]  # type: ignore[index]
+        try:
+            self._facts = _tables(info).facts(self.data, self._folder)
+        except UserError as error:
+            raise ValueError(f"data: {error}") from None
         for optimizer in self.factors["optimizer"]:
             self.rate_range(optimizer)
-        data: Any = _tables(info)["data"][split_level(self.data)[0]]
-        sizes = part_sizes(data.examples, self.validation_share, self.test_share)
+        data = self.facts
+        sizes = part_sizes(data.examples, self.validation_share, self.test_share, data.given)
         if min(sizes) < data.classes:
             raise ValueError(
                 f"validation_share {self.validation_share:g} and test_share {self.test_share:g} leave parts of "
@@ -273,6 +323,13 @@ class Study(_Strict):
             raise ValueError(
                 f"batch_size is {self.batch_size}; allowed: 1 to {sizes.train}, the size of the training part"
             )
+        if user_code.is_user_level(self.network):
+            for factor in ("activation", "normalisation"):
+                if len(self.factors[factor]) > 1:
+                    raise ValueError(
+                        f"factors: {factor} has {len(self.factors[factor])} levels; allowed: one, since a network of "
+                        f"your own decides its {factor} itself"
+                    )
         if not any(self.cells()):
             reasons = sorted({self.exclusion(cell) or "" for cell in self.all_cells()})
             raise ValueError(
@@ -280,6 +337,17 @@ class Study(_Strict):
                 f"allowed: at least one cell"
             )
         return self
+
+    @property
+    def folder(self) -> Path:
+        """The folder the study's file lies in, which paths in it are relative to."""
+        return self._folder
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the data without loading them."""
+        facts: Facts = self._facts
+        return facts
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -304,7 +372,13 @@ class Study(_Strict):
         for exclusion in self.exclude:
             if exclusion.matches(cell):
                 return exclusion.reason
-        setting = {**cell, "data": self.data, "network": self.network, "batch_size": self.batch_size}
+        setting = {
+            **cell,
+            "data": self.data,
+            "network": self.network,
+            "batch_size": self.batch_size,
+            "shape": self.facts.shape,
+        }
         return next((rule.reason for rule in self._rules if rule.applies(setting)), None)
 
     def all_cells(self) -> Iterator[dict[str, str]]:
@@ -318,7 +392,7 @@ class Study(_Strict):
 
     def digest(self) -> str:
         """Return 16 hexadecimal digits that change when anything the study says changes."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude={"profiles"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -380,8 +454,13 @@ _UniqueKeyLoader.add_implicit_resolver(  # YAML 1.2's floats: PyYAML takes 1e-4 
 )
 
 
-def load_study(path: Path, catalogue: Catalogue) -> Study:
+def load_study(path: Path, catalogue: Catalogue, profile: str | None = None) -> Study:
     """Read and check the study file at `path` against the tables of `catalogue`.
+
+    Parameters
+    ----------
+    profile
+        One of the study's `profiles`: its keys take the place of the study's own, and its name joins the study's.
 
     Raises
     ------
@@ -409,10 +488,17 @@ def load_study(path: Path, catalogue: Catalogue) -> Study:
         raise UserError(f"{path}: is {kind}; allowed: a mapping with the keys {', '.join(_keys(Study))}")
     if "name" in given:
         raise UserError(f"{path}: unknown key 'name'; a study is named by its file, here '{path.stem}'")
+    name = path.stem
+    if profile is not None:
+        profiles = given.get("profiles") or {}
+        if not isinstance(profiles, dict) or not isinstance(profiles.get(profile), dict):
+            allowed = (
+                ", ".join(profiles) if isinstance(profiles, dict) and profiles else "none; the study has no profiles"
+            )
+            raise UserError(f"{path}: profiles: has no '{profile}'; allowed: {allowed}")
+        given, name = {**given, **profiles[profile]}, f"{name}-{profile}"
     try:
-        return Study.model_validate(
-            given | {"name": path.stem}, context={"catalogue": catalogue, "folder": path.parent}
-        )
+        return Study.model_validate(given | {"name": name}, context={"catalogue": catalogue, "folder": path.parent})
     except ValidationError as error:
         raise UserError(f"{path}: {_first_problem(error)}") from None
 

@@ -161,8 +161,10 @@ class LevelTable(dict[str, Level]):
     conflict
         Says in one line why the parts of a combined level cannot stand together; None where they can.
     user_build
-        Makes a level out of an object of the user's own file: (object, options) -> what `build` returns.
+        Makes a level out of an object of the user's own file: (object, options, context) -> what `build` returns.
         Without it the table takes no such levels.
+    user_arguments
+        How many arguments a user's function, and a user's class, is given before its options.
     """
 
     def __init__(
@@ -171,10 +173,12 @@ class LevelTable(dict[str, Level]):
         *levels: Level,
         combine: bool = False,
         conflict: Callable[[str], str | None] | None = None,
-        user_build: Callable[[Any, Options], Any] | None = None,
+        user_build: Callable[..., Any] | None = None,
+        user_arguments: tuple[int, int] = (1, 0),
     ) -> None:
         super().__init__((level.name, level) for level in levels)
-        self.factor, self.combine, self.conflict, self.user_build = factor, combine, conflict, user_build
+        self.factor, self.combine, self.conflict = factor, combine, conflict
+        self.user_build, self.user_arguments = user_build, user_arguments
         if len(self) != len(levels):
             raise ValueError(f"two levels of {factor} share a name")
 
@@ -191,7 +195,7 @@ class LevelTable(dict[str, Level]):
         name, options = split_level(text)
         if user_code.is_user_level(name):
             assert self.user_build is not None
-            return self.user_build(user_code.load(name), options)
+            return self.user_build(user_code.load(name), options, **context)
         return self[name].build(**self.options(name, options), **context)
 
     def build_parts(self, text: str, **context: Any) -> list[Any]:
@@ -299,7 +303,7 @@ def _parse_one(text: str, table: LevelTable) -> str:
     except ValueError as error:
         raise UserError(f"{table.factor}: '{text}' is no level; allowed: {error}") from None
     if user_code.is_user_level(name) and table.user_build is not None:
-        return join_level(name, user_code.checked_options(name, given))
+        return join_level(name, user_code.checked_options(name, given, *table.user_arguments))
     if name not in table:
         raise UserError(f"{table.factor}: unknown level '{name}'; allowed: {table.allowed}")
     options = table[name].options

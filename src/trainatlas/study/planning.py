@@ -30,7 +30,7 @@ from trainatlas.study.config import GridSample, RandomSample, Study
 from trainatlas.study.errors import UserError
 from trainatlas.study.sampling import Planned, first_stage
 from trainatlas.study.storage import read_json, write_csv, write_json
-from trainatlas.study.trial import FACTORS, TRAINING_VERSION, Trial
+from trainatlas.study.trial import TRAINING_VERSION, Trial
 
 Stage = Literal["first", "final"]
 Probes = Literal["light", "standard"]
@@ -53,11 +53,14 @@ class Pack:
     probes
         "standard": layers are probed before training and after every epoch; "light": before
         training and at the end only.
+    folder
+        The study's folder, which paths of the user's own data are relative to.
     """
 
     pack_id: str
     probes: Probes
     trials: tuple[Trial, ...]
+    folder: Path = Path()
 
 
 def plan_path(results: Path, stage: Stage) -> Path:
@@ -117,7 +120,7 @@ def write_plan(
         for trials in form_packs(new, structure, study.pack_trials):
             members = {ids[trial]: trial for trial in trials}
             pack_id = _digest(probes, members)
-            _write_pack(results, pack_id, probes, members)
+            _write_pack(results, pack_id, probes, members, study.folder)
             homes.update(dict.fromkeys(members, pack_id))
     rows = [(ids[item.trial], item.sample, item.stage, homes[ids[item.trial]]) for item in planned]
     rows.sort()
@@ -143,18 +146,18 @@ def _refuse_twins(ids: dict[Trial, str]) -> None:
 def form_stacks(trials: Iterable[Trial], structure: Structure, limit: int = STACK_LIMIT) -> list[list[Trial]]:
     """Group `trials` by structure and cut each group into even stacks of at most `limit`.
 
-    Deterministic, and blind to the order in which trials come. Within a stack trials of one
-    optimizer stand together.
+    Deterministic, and blind to the order in which trials come. Trials that see the same examples come into
+    the same stack where they can, which spares memory; within a stack trials of one optimizer stand together.
     """
     groups: defaultdict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
         groups[repr(structure(trial))].append(trial)
     stacks: list[list[Trial]] = []
     for key in sorted(groups):
-        members = sorted(groups[key], key=_order_in_stack)
+        members = sorted(groups[key], key=_order_of_examples)
         parts = math.ceil(len(members) / limit)
         cuts = [round(len(members) * part / parts) for part in range(parts + 1)]
-        stacks += [members[low:high] for low, high in itertools.pairwise(cuts)]
+        stacks += [sorted(members[low:high], key=_order_in_stack) for low, high in itertools.pairwise(cuts)]
     return stacks
 
 
@@ -173,6 +176,10 @@ def form_packs(trials: Iterable[Trial], structure: Structure, pack_trials: int) 
     return [pack for pack in packs if pack]
 
 
+def _order_of_examples(trial: Trial) -> tuple[Any, ...]:
+    return (trial.preprocessing, trial.seed, *_order_in_stack(trial))
+
+
 def _order_in_stack(trial: Trial) -> tuple[Any, ...]:
     lead = (trial.optimizer, trial.preprocessing, trial.init, trial.learning_rate, trial.seed)
     return (*lead, *trial.as_dict().values())
@@ -186,7 +193,7 @@ def _digest(probes: str, trial_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join([probes, *sorted(trial_ids)]).encode()).hexdigest()[:12]
 
 
-def _write_pack(results: Path, pack_id: str, probes: Probes, trials: dict[str, Trial]) -> None:
+def _write_pack(results: Path, pack_id: str, probes: Probes, trials: dict[str, Trial], folder: Path) -> None:
     path = pack_path(results, pack_id)
     if path.exists():  # same name, same trials: leave its file time alone, or Snakemake trains it again
         return
@@ -195,6 +202,7 @@ def _write_pack(results: Path, pack_id: str, probes: Probes, trials: dict[str, T
         "training_version": TRAINING_VERSION,
         "pack": pack_id,
         "probes": probes,
+        "folder": str(folder),
         "trials": {trial_id: trial.as_dict() for trial_id, trial in trials.items()},
         "user_code": _user_code(trials.values()),
     }
@@ -206,7 +214,7 @@ def _user_code(trials: Iterable[Trial]) -> dict[str, str]:
     sources: dict[str, str] = {}
     for trial in trials:
         if trial.user_code:
-            sources |= user_code.sources_of(dict(zip(FACTORS, trial.cell, strict=True)))
+            sources |= user_code.sources_of(trial.levels())
     return sources
 
 
@@ -227,10 +235,11 @@ def read_pack(path: Path) -> Pack:
             content["pack"],
             content["probes"],
             tuple(Trial(**fields) for fields in content["trials"].values()),
+            Path(content["folder"]),
         )
         user_code.register(content["user_code"])
         expected = {trial.user_code for trial in pack.trials}
-        found = {user_code.digests(dict(zip(FACTORS, trial.cell, strict=True))) for trial in pack.trials}
+        found = {user_code.digests(trial.levels()) for trial in pack.trials}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: is no pack file ({error}); delete it and run `trainatlas plan`") from None
     if found != expected or _digest(pack.probes, (trial.trial_id for trial in pack.trials)) != pack.pack_id:

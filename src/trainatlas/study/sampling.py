@@ -98,6 +98,7 @@ def _trial(study: Study, cell: Mapping[str, str], rate: float, seed: int) -> Tri
         seed=seed,
         validation_share=study.validation_share,
         test_share=study.test_share,
-        user_code=user_code.digests(cell),
+        user_code=user_code.digests({**cell, "network": study.network}),
+        data_digest=study.facts.digest,
         **cell,
     )

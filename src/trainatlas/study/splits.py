@@ -13,8 +13,27 @@ class PartSizes(NamedTuple):
     test: int
 
 
-def part_sizes(examples: int, validation_share: float, test_share: float) -> PartSizes:
-    """Return the sizes of the three parts; shares are of all examples, rounded to whole ones."""
-    validation = round(examples * validation_share)
-    test = round(examples * test_share)
+def part_sizes(
+    examples: int, validation_share: float, test_share: float, given: tuple[int, int] | None = None
+) -> PartSizes:
+    """Return the sizes of the three parts, rounded to whole examples.
+
+    Parameters
+    ----------
+    examples
+        Of all parts.
+    validation_share, test_share
+        Shares of all examples. A part that the data bring themselves is as large as it is; the validation share
+        is then of all examples but the test part.
+    given
+        Validation and test examples that the data bring, 0 for a part they do not; None where they bring no split.
+    """
+    given_validation, given_test = given or (0, 0)
+    test = given_test or round(examples * test_share)
+    validation = given_validation or round((examples - given_test) * validation_share)
     return PartSizes(examples - validation - test, validation, test)
+
+
+def split_key(data: str, data_digest: str, seed: int, validation_share: float, test_share: float) -> tuple[object, ...]:
+    """Return what two trials must share to have the same split."""
+    return (data, data_digest, seed, validation_share, test_share)

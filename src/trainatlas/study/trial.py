@@ -51,6 +51,8 @@ class Trial:
         Shares of all examples, in (0, 1).
     user_code
         Digests of the user's own files that levels name (see `trainatlas.study.user_code`), empty for none.
+    data_digest
+        Digest of the user's own data; empty for the data sets of the catalogue, whose checksums are fixed.
     """
 
     data: str
@@ -70,6 +72,7 @@ class Trial:
     regularisation: str = "none"
     augmentation: str = "none"
     user_code: str = ""
+    data_digest: str = ""
 
     def canonical_json(self) -> str:
         """Return the configuration as JSON: keys sorted, defaults left out, no spaces."""
@@ -85,6 +88,10 @@ class Trial:
     def cell(self) -> tuple[str, ...]:
         """Return the level of every factor, in the order of `FACTORS`."""
         return tuple(getattr(self, factor) for factor in FACTORS)
+
+    def levels(self) -> dict[str, str]:
+        """Return the level of every factor, and the network, by name."""
+        return dict(zip(FACTORS, self.cell, strict=True)) | {"network": self.network}
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field by name, defaults included."""

@@ -93,7 +93,7 @@ def digests(levels: Mapping[str, str]) -> str:
     return " ".join(digest(source) for source in sources_of(levels).values())
 
 
-def checked_options(name: str, given: Mapping[str, object]) -> dict[str, Any]:
+def checked_options(name: str, given: Mapping[str, object], of_function: int = 1, of_class: int = 0) -> dict[str, Any]:
     """Check a level's options against the function's signature, without running the file.
 
     Parameters
@@ -102,6 +102,8 @@ def checked_options(name: str, given: Mapping[str, object]) -> dict[str, Any]:
         `path.py:function`; the file must have been read.
     given
         Options by name.
+    of_function, of_class
+        How many arguments a function, and a class, is given before its options.
 
     Raises
     ------
@@ -117,7 +119,9 @@ def checked_options(name: str, given: Mapping[str, object]) -> dict[str, Any]:
     defined = {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     if function not in defined:
         raise UserError(f"{path}: has no function '{function}'; allowed: {', '.join(defined) or 'none is defined'}")
-    parameters = _parameters(defined[function])
+    node = defined[function]
+    first = of_function if isinstance(node, ast.FunctionDef) else 1 + of_class
+    parameters = _parameters(node, first)
     for key, value in given.items():
         if key not in parameters:
             raise UserError(f"{path}: '{function}' has no option '{key}'; allowed: {', '.join(parameters) or 'none'}")
@@ -126,15 +130,15 @@ def checked_options(name: str, given: Mapping[str, object]) -> dict[str, Any]:
     return {key: given[key] for key in parameters if key in given}
 
 
-def _parameters(node: ast.FunctionDef | ast.ClassDef) -> list[str]:
-    """Return the names of a function's parameters behind its first, or of a class's `__init__` behind self."""
+def _parameters(node: ast.FunctionDef | ast.ClassDef, first: int) -> list[str]:
+    """Return the names of the parameters of a function, or of a class's `__init__`, from the `first` on."""
     if isinstance(node, ast.ClassDef):
         found = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
         if not found:
             return []
         node = found[0]
     arguments = node.args
-    return [each.arg for each in [*arguments.posonlyargs, *arguments.args][1:] + arguments.kwonlyargs]
+    return [each.arg for each in [*arguments.posonlyargs, *arguments.args][first:] + arguments.kwonlyargs]
 
 
 def load(name: str) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from trainatlas.catalogue import RULES, TABLES
+from trainatlas.catalogue import TABLES, impossible
 from trainatlas.study.config import Study
 from trainatlas.study.planning import Probes
 from trainatlas.study.sampling import first_stage
@@ -163,7 +163,7 @@ def measure_levels(device: torch.device, repeats: int) -> Iterator[LevelCost]:
         for factor in FACTORS if base is plainest else ("activation", "normalisation"):
             for level in TABLES[factor]:
                 trial = replace(base, **{factor: level})  # type: ignore[arg-type]
-                if any(rule.applies(trial.as_dict()) for rule in RULES):
+                if impossible(trial):
                     continue
                 own, others = _seeds(trial), _seeds(base)
                 _bare(own, store, device)  # warm-up

@@ -9,19 +9,22 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from trainatlas.data.augmentation import AUGMENTATIONS, Draws, augment
-from trainatlas.data.datasets import DATA_SETS, DataSet
+from trainatlas.data.datasets import DataSet, load
 from trainatlas.data.fitted import FittedPreprocessings
+from trainatlas.data.prepare import examples_of
 from trainatlas.data.preprocessing import Preprocessing
 from trainatlas.data.splits import Split, stratified_split
 from trainatlas.study.levels import NOTHING
+from trainatlas.study.splits import split_key
 from trainatlas.study.streams import stream_key
 from trainatlas.study.trial import Trial
 
 PARTS = ("train", "validation", "test")
+TRANSFORMED_AT_ONCE = 4096
+"""Examples preprocessed at once: double precision is not needed for all of them at a time."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,18 @@ class ExampleStore:
         Where examples live and in which precision.
     fitted
         Folder where fitted preprocessings are kept for other jobs; None keeps them in memory alone.
+    folder
+        What paths of the user's own data are relative to.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype = torch.float32, fitted: Path | None = None) -> None:
-        self.device, self.dtype = device, dtype
+    def __init__(
+        self,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        fitted: Path | None = None,
+        folder: Path = Path(),
+    ) -> None:
+        self.device, self.dtype, self._folder = device, dtype, folder
         self._fitted = FittedPreprocessings(fitted)
         self._sets: dict[str, DataSet] = {}
         self._splits: dict[tuple[object, ...], Split] = {}
@@ -86,7 +97,7 @@ class ExampleStore:
 
     @staticmethod
     def _split_key(trial: Trial) -> tuple[object, ...]:
-        return (trial.data, trial.seed, trial.validation_share, trial.test_share)
+        return split_key(trial.data, trial.data_digest, trial.seed, trial.validation_share, trial.test_share)
 
     def variant(self, trial: Trial) -> Variant:
         """Return the examples of `trial`."""
@@ -100,8 +111,20 @@ class ExampleStore:
         key = self._split_key(trial)
         if key not in self._raw:
             data, split = self._split(trial)
-            self._raw[key] = torch.from_numpy(data.x[split.train]).to(self.device, self.dtype)
+            self._raw[key] = torch.from_numpy(examples_of(data, split.train)).to(self.device, self.dtype)
         return self._raw[key]
+
+    def loaded_bytes(self, trial: Trial) -> int:
+        """Return the bytes that a trial's data take as they were loaded."""
+        return int(self._split(trial)[0].x.nbytes)
+
+    def drop_variants(self) -> None:
+        """Forget preprocessed examples; what was fitted stays."""
+        self._variants.clear()
+
+    def classes(self, trial: Trial) -> int:
+        """Return the number of classes of a trial's data."""
+        return len(self._split(trial)[0].classes)
 
     def first_minibatch(self, trial: Trial) -> Tensor:
         """Return the examples of a trial's first step, without augmentation: (batch, *shape)."""
@@ -110,24 +133,26 @@ class ExampleStore:
 
     def _split(self, trial: Trial) -> tuple[DataSet, Split]:
         if trial.data not in self._sets:
-            self._sets[trial.data] = DATA_SETS.build(trial.data)
+            self._sets[trial.data] = load(trial.data, self._folder)
         data, key = self._sets[trial.data], self._split_key(trial)
         if key not in self._splits:
-            self._splits[key] = stratified_split(data.y, trial.seed, trial.validation_share, trial.test_share)
+            shares = (trial.validation_share, trial.test_share)
+            self._splits[key] = stratified_split(data.y, trial.seed, *shares, data.part)
         return data, self._splits[key]
 
     def _make(self, trial: Trial) -> Variant:
         data, split = self._split(trial)
 
-        def training() -> NDArray[np.float64]:
-            return data.x[split.train].astype(np.float64)
-
-        preprocessing = self._fitted.get(trial.preprocessing, self._split_key(trial), training)
+        preprocessing = self._fitted.get(
+            trial.preprocessing, self._split_key(trial), lambda: examples_of(data, split.train)
+        )
         x, y = {}, {}
         for part in PARTS:
             rows = getattr(split, part)
-            values = preprocessing.transform(data.x[rows].astype(np.float64))
-            x[part] = torch.from_numpy(np.ascontiguousarray(values)).to(self.device, self.dtype)
+            pieces = [rows[start : start + TRANSFORMED_AT_ONCE] for start in range(0, len(rows), TRANSFORMED_AT_ONCE)]
+            made = [preprocessing.transform(examples_of(data, piece).astype(np.float64)) for piece in pieces]
+            tensors = [torch.from_numpy(np.ascontiguousarray(values)).to(self.device, self.dtype) for values in made]
+            x[part] = torch.cat(tensors)
             y[part] = torch.from_numpy(data.y[rows]).to(self.device)
         return Variant(x, y, preprocessing.to(self.device, self.dtype), preprocessing.retained_variance)
 
@@ -140,40 +165,40 @@ class StackedExamples:
         keys = [store.key(trial) for trial in trials]
         first = dict(zip(reversed(keys), reversed(trials), strict=True))
         order = {key: position for position, key in enumerate(first)}
-        variants = [store.variant(trial) for trial in first.values()]
-        self._x = {part: torch.stack([variant.x[part] for variant in variants]) for part in PARTS}
-        self._y = {part: torch.stack([variant.y[part] for variant in variants]) for part in PARTS}
+        self._variants = [store.variant(trial) for trial in first.values()]
+        self._seeds = [trial.seed for trial in first.values()]
         self._trials = list(trials)
         self._variant = torch.tensor([order[key] for key in keys], device=store.device)
-        self._seeds = sorted({trial.seed for trial in trials})
-        self._seed = torch.tensor([self._seeds.index(trial.seed) for trial in trials], device=store.device)
         self.retained_variance = [store.variant(trial).retained_variance for trial in trials]
 
     def size(self, part: str) -> int:
-        """Return the number of examples of a part."""
-        return self._x[part].shape[1]
+        """Return the number of examples of a part, or of the "probe" set."""
+        if part == "probe":
+            return len(probe_rows(self.size("train")))
+        return len(self._variants[0].x[part])
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Return the shape of one example."""
-        return tuple(self._x["train"].shape[2:])
+        return tuple(self._variants[0].x["train"].shape[1:])
 
     def keep(self, positions: list[int]) -> None:
         """Go on with the trials at these positions."""
         self._trials = [self._trials[i] for i in positions]
-        self._variant, self._seed = self._variant[positions], self._seed[positions]
+        self._variant = self._variant[positions]
 
     def batches(self, epoch: int, batch_size: int) -> Iterator[Batch]:
         """Yield an epoch's minibatches, trials in front."""
         if any(trial.augmentation != NOTHING for trial in self._trials):
             yield from self._augmented_batches(epoch, batch_size)
             return
-        x, y = self._x["train"], self._y["train"]
-        order = torch.stack([epoch_order(seed, epoch, x.shape[1]) for seed in self._seeds]).to(x.device)
-        rows = order[self._seed]
-        which = self._variant[:, None]
-        for batch in steps_of_epoch(x.shape[1], batch_size):
-            yield Batch(x[which, rows[:, batch]], y[which, rows[:, batch]])
+        examples = self.size("train")
+        orders = {seed: epoch_order(seed, epoch, examples).to(self._store.device) for seed in set(self._seeds)}
+        for batch in steps_of_epoch(examples, batch_size):
+            rows = [orders[seed][batch] for seed in self._seeds]
+            x = torch.stack([variant.x["train"][own] for variant, own in zip(self._variants, rows, strict=True)])
+            y = torch.stack([variant.y["train"][own] for variant, own in zip(self._variants, rows, strict=True)])
+            yield Batch(x[self._variant], y[self._variant])
 
     def _augmented_batches(self, epoch: int, batch_size: int) -> Iterator[Batch]:
         """Augment once for all trials of one seed and augmentation, preprocess once for those of one variant."""
@@ -193,14 +218,19 @@ class StackedExamples:
             yield Batch(x, y, other[which], share[which])
 
     def chunks(self, part: str, size: int, positions: list[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a part in pieces of at most `size` examples: x (trials, n, *shape) and y (trials, n).
+        """Yield a part, or the "probe" set, in pieces of at most `size`: x (trials, n, *shape) and y (trials, n).
 
         With `positions`, for the trials at these positions only.
         """
         which = self._variant if positions is None else self._variant[positions]
-        for start in range(0, self.size(part), size):
-            piece = slice(start, start + size)
-            yield self._x[part][:, piece][which], self._y[part][:, piece][which]
+        number = self.size(part)
+        rows = probe_rows(self.size("train")).to(self._store.device) if part == "probe" else None
+        part = "train" if part == "probe" else part
+        for start in range(0, number, size):
+            piece = slice(start, start + size) if rows is None else rows[start : start + size]
+            x = torch.stack([variant.x[part][piece] for variant in self._variants])
+            y = torch.stack([variant.y[part][piece] for variant in self._variants])
+            yield x[which], y[which]
 
 
 def augmented_batches(trial: Trial, store: ExampleStore, epoch: int, batch_size: int) -> Iterator[Batch]:
@@ -215,6 +245,17 @@ def augmented_batches(trial: Trial, store: ExampleStore, epoch: int, batch_size:
         y = variant.y["train"][rows]
         other = None if changed.partner is None else y[changed.partner]
         yield Batch(variant.preprocessing.transform(changed.x), y, other, changed.share)
+
+
+PROBE_SET = 2048
+"""Examples of the training part that probes look at, at most: all of a smaller part, else so many, evenly spaced."""
+
+
+def probe_rows(examples: int) -> Tensor:
+    """Return the rows of the training part that make the probe set: int64, ascending."""
+    if examples <= PROBE_SET:
+        return torch.arange(examples)
+    return torch.arange(PROBE_SET) * examples // PROBE_SET
 
 
 def epoch_order(seed: int, epoch: int, examples: int) -> Tensor:

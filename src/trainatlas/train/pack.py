@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import platform
 import resource
 import sys
@@ -20,6 +21,7 @@ from trainatlas.study.planning import Pack, Probes, form_stacks
 from trainatlas.study.storage import write_csv
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 from trainatlas.train.examples import ExampleStore
+from trainatlas.train.memory import predict
 from trainatlas.train.records import (
     CURVE_COLUMNS,
     LAYER_COLUMNS,
@@ -52,7 +54,13 @@ def prepare_process() -> torch.device:
 
 
 def train_pack(
-    pack: Pack, out: Path, device: torch.device, started: float, say: Say, fitted: Path | None = None
+    pack: Pack,
+    out: Path,
+    device: torch.device,
+    started: float,
+    say: Say,
+    fitted: Path | None = None,
+    memory: float | None = None,
 ) -> None:
     """Train every trial of `pack` and write trials.csv, curves.csv, layers.csv and pack.csv into `out`.
 
@@ -67,13 +75,16 @@ def train_pack(
         Takes one line of progress at a time.
     fitted
         Folder in which the study's jobs share fitted preprocessings.
+    memory
+        Bytes that the job may take; stacks are made small enough to keep to it. None: no limit.
     """
     begun, clock = time.perf_counter(), _now()
-    store = ExampleStore(device, fitted=fitted)
-    stacks = form_stacks(pack.trials, structure)
+    store = ExampleStore(device, fitted=fitted, folder=pack.folder)
+    stacks = stacks_within(form_stacks(pack.trials, structure), store, memory)
     results: list[TrialResult] = []
     for position, stack in enumerate(stacks, 1):
         results += train_or_halve(stack, store, device, pack.probes, say)
+        store.drop_variants()
         seconds = time.perf_counter() - begun
         steps = sum(result.steps_run for result in results)
         say(
@@ -104,6 +115,31 @@ def train_pack(
             )
         ],
     )
+
+
+def stacks_within(stacks: list[list[Trial]], store: ExampleStore, memory: float | None) -> list[list[Trial]]:
+    """Cut stacks until each is predicted to keep to `memory` bytes.
+
+    Raises UserError naming the limit where a trial needs more by itself.
+    """
+    if memory is None:
+        return stacks
+    kept: list[list[Trial]] = []
+    waiting = stacks[::-1]
+    while waiting:
+        stack = waiting.pop()
+        needed = predict(stack, store).of(len(stack))
+        if needed <= memory:
+            kept.append(stack)
+        elif len(stack) > 1:  # cut anew, so that each half holds fewer variants of the examples
+            waiting += form_stacks(stack, structure, math.ceil(len(stack) / 2))[::-1]
+        else:
+            raise UserError(
+                f"--memory {memory / 2**20:,.0f}: a trial of {stack[0].network} on {stack[0].data} needs about "
+                f"{needed / 2**20:,.0f} MiB; allowed: at least that"
+            )
+    store.drop_variants()
+    return kept
 
 
 def _now() -> str:

@@ -47,6 +47,7 @@ _TRIAL_MEANINGS = {
     "regularisation": "level of the factor",
     "augmentation": "level of the factor",
     "user_code": "digests of the user's own files that levels name; empty for none",
+    "data_digest": "digest of the user's own data; empty for data sets of the catalogue",
 }
 _KINDS: dict[str, Kind] = {"str": "text", "int": "whole", "float": "number"}
 

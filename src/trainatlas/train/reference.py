@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainatlas.data.datasets import data_set_level
 from trainatlas.model.architectures import build_network
 from trainatlas.model.initialisation import initial_parameters
 from trainatlas.model.modules import Dropout
@@ -53,7 +52,7 @@ def train_reference(
         trial.activation,
         trial.normalisation,
         tuple(x.shape[1:]),
-        data_set_level(trial.data).classes,
+        store.classes(trial),
         dropout_of(trial.regularisation),
     )
     shapes = dropout_shapes(network, tuple(x.shape[1:]))

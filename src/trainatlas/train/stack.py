@@ -7,7 +7,7 @@ elementwise. `trainatlas.train.reference` trains one trial the plain way and def
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from trainatlas.data.augmentation import mixes_labels
-from trainatlas.data.datasets import data_set_level
 from trainatlas.model.architectures import build_network
 from trainatlas.model.initialisation import depends_on_data, initial_parameters
 from trainatlas.optim.optimizers import StackedOptimizer
@@ -33,6 +32,10 @@ from trainatlas.train.probes import LayerProbe, captured, layer_sums, layers_of
 
 EVALUATION_CHUNK = 128
 """Examples passed through a stack at once outside training; bounds memory, not results."""
+
+NORMALISED_AT_ONCE = 1200
+"""Where the probe set is no larger, an untrained batch normalisation takes its statistics from all of it at once; else
+the mean of those of its pieces of EVALUATION_CHUNK examples."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Stack:
             lead.activation,
             lead.normalisation,
             self.examples.shape,
-            data_set_level(lead.data).classes,
+            store.classes(lead),
             dropout_of(lead.regularisation),
         )
         self.layers = layers_of(self.network)
@@ -242,15 +245,15 @@ class Stack:
     def probe(
         self, untrained: bool = False, positions: list[int] | None = None
     ) -> tuple[Evaluation, dict[str, dict[str, Tensor]]]:
-        """Evaluate on the training part and read the layers' statistics off the same pass.
+        """Evaluate on the probe set and read the layers' statistics off the same pass.
 
         Parameters
         ----------
         positions
             Look at the trials at these positions only.
         untrained
-            The network has seen no batch yet: take each normalisation's statistics from the training
-            part itself, in place of running statistics that know nothing.
+            The network has seen no batch yet: take each normalisation's statistics from the probe set
+            itself, in place of running statistics that know nothing.
         """
         parameters = self.parameters
         buffers = self._fitted_buffers() if untrained and self.buffers else self.buffers
@@ -259,7 +262,7 @@ class Stack:
             buffers = {name: b[positions] for name, b in buffers.items()}
         self.network.eval()
         tally, layers = _Tally(), LayerProbe()
-        for x, y in self.examples.chunks("train", EVALUATION_CHUNK, positions):
+        for x, y in self.examples.chunks("probe", EVALUATION_CHUNK, positions):
             logits, sums = self._probed(parameters, buffers, x)
             tally.add(logits, y)
             layers.add(sums, self._outputs)
@@ -267,8 +270,11 @@ class Stack:
 
     def _fitted_buffers(self) -> dict[str, Tensor]:
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        with _whole_momentum(self.network):
-            for x, _ in self.examples.chunks("train", self.examples.size("train")):
+        size = self.examples.size("probe")
+        pieces = self.examples.chunks("probe", size if size <= NORMALISED_AT_ONCE else EVALUATION_CHUNK)
+        with _mean_over_batches(self.network) as begin_batch:
+            for x, _ in pieces:
+                begin_batch()
                 self._logits(self.parameters, buffers, x)
         return buffers
 
@@ -338,16 +344,26 @@ def _stacked_buffer(name: str, buffer: Tensor, trials: Sequence[Trial], dtype: t
 
 
 @contextmanager
-def _whole_momentum(network: nn.Module) -> Iterator[None]:
-    """Let batch normalisation, alone in training, take the next batch's statistics over whole while the block runs."""
+def _mean_over_batches(network: nn.Module) -> Iterator[Callable[[], None]]:
+    """Let batch normalisation, alone in training, keep the mean of its batches' statistics while the block runs.
+
+    Yields what is to be called before each batch.
+    """
     network.eval()
     modules = [module for module in network.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
     usual = [module.momentum for module in modules]
+    batches = 0
+
+    def begin_batch() -> None:
+        nonlocal batches
+        batches += 1
+        for module in modules:
+            module.momentum = 1 / batches
+
     for module in modules:
         module.train()
-        module.momentum = 1.0
     try:
-        yield
+        yield begin_batch
     finally:
         for module, momentum in zip(modules, usual, strict=True):
             module.momentum = momentum

@@ -243,6 +243,8 @@ class _Recorder:
     def _dead_units(self, column: str, layers: LayerStatistics, positions: list[int] | None = None) -> None:
         """Note the dead share of all hidden units; hidden layers of unlike width count by their units."""
         hidden = [name for name, statistics in layers.items() if "dead_fraction" in statistics]
+        if not hidden:  # a network of the user's own, without modules named activation
+            return
         units = [self._stack.units[name] for name in hidden]
         dead = sum(layers[name]["dead_fraction"] * number for name, number in zip(hidden, units, strict=True))
         assert isinstance(dead, Tensor)

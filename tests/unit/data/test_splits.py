@@ -43,5 +43,17 @@ def test_the_same_seed_splits_the_same_way_and_another_seed_otherwise() -> None:
         assert not np.array_equal(getattr(first, part), getattr(other, part))
 
 
+def test_parts_that_the_data_bring_are_kept_and_the_others_drawn_from_training() -> None:
+    part = np.zeros(len(Y), np.int8)
+    part[-300:] = 2
+    for seed in (0, 1):
+        split = stratified_split(Y, seed, 0.2, 0.5, part)
+        np.testing.assert_array_equal(split.test, np.arange(len(Y) - 300, len(Y)))
+        assert len(split.validation) == round((len(Y) - 300) * 0.2)
+        assert not set(split.validation) & set(split.test)
+    part[:100] = 1
+    np.testing.assert_array_equal(stratified_split(Y, 0, 0.2, 0.5, part).validation, np.arange(100))
+
+
 def test_the_test_part_does_not_depend_on_the_validation_share() -> None:
     np.testing.assert_array_equal(stratified_split(Y, 3, 0.1, 0.2).test, stratified_split(Y, 3, 0.3, 0.2).test)

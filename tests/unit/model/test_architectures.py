@@ -124,3 +124,71 @@ def test_dropout_drops_by_the_draws_it_is_given_and_only_while_training() -> Non
     expected = (module.noise >= 0.25).double() / 0.75
     torch.testing.assert_close(module.train()(x), expected)
     assert torch.equal(module.eval()(x), x)
+
+
+# The CIFAR networks of He et al. 2016.
+
+
+@pytest.mark.parametrize(
+    ("network", "layers", "millions"),
+    [("resnet(depth=20)", 20, 0.27), ("resnet(depth=56)", 56, 0.85), ("cnn_deep", 20, 0.27)],
+)
+def test_deep_networks_are_as_large_as_their_paper_says(network: str, layers: int, millions: float) -> None:
+    with torch.device("meta"):
+        module = build_network(network, "relu", "batch", (3, 32, 32), 10)
+    weighted = [part for part in module.modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
+    assert len(weighted) == layers
+    assert sum(parameter.numel() for parameter in module.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+@pytest.mark.parametrize("network", ["resnet(width=4)", "cnn_deep(depth=7, width=4)"])
+def test_sides_are_halved_and_channels_doubled_between_stages(network: str) -> None:
+    module = build_network(network, "relu", "none", (3, 16, 16), 10)
+    shapes: list[tuple[int, ...]] = []
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            part.register_forward_hook(lambda _, inputs, output: shapes.append(tuple(output.shape[1:])))
+    module(torch.zeros(1, 3, 16, 16))
+    assert list(dict.fromkeys(shapes)) == [(4, 16, 16), (8, 8, 8), (16, 4, 4)]
+    assert len(shapes) == 7
+
+
+def test_a_residual_block_whose_convolutions_are_zero_passes_its_input_on() -> None:
+    module = build_network("resnet(width=4)", "relu", "none", (3, 8, 8), 10)
+    first, same, halving = (module.get_submodule(f"hidden.{i}") for i in range(3))
+    for block in (same, halving):
+        for part in block.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.zeros_(part.weight)
+                assert part.bias is not None
+                nn.init.zeros_(part.bias)
+    x = first(torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(same(x), x)  # after relu it is not negative, so the second relu changes nothing
+    expected = torch.zeros(2, 8, 4, 4)
+    expected[:, 2:6] = x[:, :, ::2, ::2]
+    torch.testing.assert_close(halving(x), expected)
+
+
+def test_the_plain_net_is_the_residual_one_without_its_shortcuts() -> None:
+    plain, residual = (
+        build_network(each, "relu", "batch", (3, 16, 16), 10) for each in ("cnn_deep(depth=7)", "resnet")
+    )
+    assert [tuple(p.shape) for p in plain.parameters()] == [tuple(p.shape) for p in residual.parameters()]
+
+
+@pytest.mark.parametrize("depth", [8, 13, 14, 19, 20])
+def test_a_residual_networks_depth_is_rounded_down_to_whole_blocks(depth: int) -> None:
+    module = build_network(f"resnet(depth={depth}, width=2)", "relu", "none", (3, 16, 16), 10)
+    weighted = sum(isinstance(part, (nn.Linear, nn.Conv2d)) for part in module.modules())
+    assert weighted == depth - (depth - 2) % 6
+
+
+def test_what_is_built_does_not_depend_on_torchs_own_generator_nor_touches_it() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = build_network("mlp", "relu", "none", (8,), 10)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    second = build_network("mlp", "relu", "none", (8,), 10)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)

@@ -139,7 +139,7 @@ BAD = {
     "share is not a number": (put("test_share", value=math.nan), ["test_share", "NaN"]),
     "shares above all": (put("validation_share", value=0.9), ["validation_share 0.9", "test_share 0.2"]),
     "share of fewer examples than classes": (put("test_share", value=0.003), ["test_share 0.003", "at least 10"]),
-    "unknown data": (put("data", value="mnist"), ["data", "'mnist'", "digits"]),
+    "unknown data": (put("data", value="mnits"), ["data", "'mnits'", "did you mean 'mnist'", "digits"]),
     "data is a number": (put("data", value=3), ["data", "3", "string"]),
     "unknown network": (put("network", value="mpl"), ["network", "'mpl'", "did you mean 'mlp'"]),
     "unknown metric": (put("targets", 0, "metric", value="loss"), ["targets.0.metric", '"loss"', "train_error"]),
@@ -347,6 +347,38 @@ def test_an_excluded_combination_is_left_out_with_its_reason(tiny: Content, stud
     for cell in left_out:
         assert (cell["activation"], cell["init"]) == ("tanh", "normal")
         assert study.exclusion(cell) == "too slow"
+
+
+def test_a_profiles_keys_take_the_place_of_the_studys_own(tiny: Content, tmp_path: Path) -> None:
+    tiny["profiles"] = {"quick": {"epochs": 1, "factors": tiny["factors"] | {"activation": ["relu"]}}}
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny), encoding="utf-8")
+    whole, quick = load_study(path, TABLES), load_study(path, TABLES, "quick")
+    assert (whole.name, quick.name) == ("tiny", "tiny-quick")
+    assert (whole.epochs, quick.epochs) == (2, 1)
+    assert quick.factors["activation"] == ("relu",)
+    assert quick.factors["init"] == whole.factors["init"]
+    without = load_study(path, TABLES)
+    tiny["profiles"]["other"] = {"epochs": 7}
+    path.write_text(yaml.safe_dump(tiny), encoding="utf-8")
+    assert load_study(path, TABLES).digest() == without.digest(), "profiles change nothing of the study itself"
+
+
+def test_an_unknown_profile_is_refused_with_those_at_hand(tiny: Content, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    for profiles, allowed in (({"quick": {}}, "quick"), (None, "none; the study has no profiles")):
+        path.write_text(yaml.safe_dump(tiny | ({"profiles": profiles} if profiles else {})), encoding="utf-8")
+        with pytest.raises(UserError, match=f"profiles: has no 'quik'; allowed: {allowed}"):
+            load_study(path, TABLES, "quik")
+
+
+def test_a_mistake_within_a_profile_is_told_like_any_other(tiny: Content, tmp_path: Path) -> None:
+    tiny["profiles"] = {"quick": {"epochs": 0}}
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny), encoding="utf-8")
+    load_study(path, TABLES)
+    with pytest.raises(UserError, match="epochs is 0; allowed: greater than or equal to 1"):
+        load_study(path, TABLES, "quick")
 
 
 def test_a_study_cannot_be_changed(tiny: Content, study_of: StudyOf) -> None:

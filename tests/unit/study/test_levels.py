@@ -35,6 +35,14 @@ def name(value: object) -> str:
     return getattr(value, "factor", None) or getattr(value, "name", None) or str(value)
 
 
+def is_allowed(option: AnyOption, value: OptionValue) -> bool:
+    try:
+        option.check(value)
+    except ValueError:
+        return False
+    return True
+
+
 def values_of(option: AnyOption) -> st.SearchStrategy[OptionValue]:
     if isinstance(option, Flag):
         return st.booleans()
@@ -43,7 +51,7 @@ def values_of(option: AnyOption) -> st.SearchStrategy[OptionValue]:
     if isinstance(option, Inner):
         return st.sampled_from([level for level in option.table() if level not in option.without])
     if isinstance(option.default, int):
-        return st.integers(int(option.low), int(option.high))
+        return st.integers(int(option.low), int(option.high)).filter(lambda value: is_allowed(option, value))
     numbers = st.floats(option.low, option.high, exclude_min=option.open_low)
     return numbers | st.sampled_from(option.words) if option.words else numbers
 

@@ -50,6 +50,7 @@ CHANGES = {
     "regularisation": "l2",
     "augmentation": "crop",
     "user_code": "0123456789ab",
+    "data_digest": "0123456789ab",
 }
 
 

@@ -1,6 +1,7 @@
 """Trials of one seed see the same examples in the same order, and preprocessing knows the training part alone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trainatlas.data.datasets import DATA_SETS, DataSet
+from trainatlas.data.datasets import load
 from trainatlas.data.preprocessing import PREPROCESSINGS
 from trainatlas.data.splits import stratified_split
 from trainatlas.study.trial import Trial
@@ -49,7 +50,7 @@ def test_all_batches_are_full_and_none_that_would_be_full_is_left_out(examples: 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_parts_are_the_split_under_a_preprocessing_fitted_on_training_examples(level: str, store: ExampleStore) -> None:
-    data = DATA_SETS.build("digits")
+    data = load("digits", Path())
     variant = store.variant(replace(TRIAL, preprocessing=level, seed=3))
     split = stratified_split(data.y, 3, 0.2, 0.2)
     fitted = PREPROCESSINGS.build(level).fit(data.x[split.train].astype(np.float64))
@@ -67,12 +68,12 @@ def test_other_test_and_validation_examples_change_no_training_example(
 ) -> None:
     trial = replace(TRIAL, preprocessing=level)
     before = ExampleStore(CPU, torch.float64).variant(trial)
-    data = DATA_SETS.build("digits")
+    data = load("digits", Path())
     split = stratified_split(data.y, trial.seed, 0.2, 0.2)
     shifted: NDArray[np.float32] = data.x.copy()
     shifted[split.test] = shifted[split.test] * 50 + 3
     shifted[split.validation] -= 7
-    monkeypatch.setattr(module.DATA_SETS, "build", lambda text: DataSet(shifted, data.y))
+    monkeypatch.setattr(module, "load", lambda text, folder: replace(data, x=shifted))
     after = ExampleStore(CPU, torch.float64).variant(trial)
     assert torch.equal(after.x["train"], before.x["train"])
     assert not torch.equal(after.x["test"], before.x["test"])
