@@ -213,12 +213,13 @@ class StackedRegularisation:
 
     def penalties(self, parameters: dict[str, Tensor]) -> Tensor:
         """Return each trial's penalty, strength included: (trials,)."""
-        some = parameters[self._weights[0]]
+        some = next(iter(parameters.values()))
         total = torch.zeros(len(self._levels), dtype=some.dtype, device=some.device)
         for part, each in enumerate(self._parts[0]):
             if each.penalty is not None:
-                sums = sum(torch.func.vmap(each.penalty.value)(parameters[name]) for name in self._weights)
-                total = total + sums * self._values(part, "strength", total)
+                for name in self._weights:
+                    sums = torch.func.vmap(each.penalty.value)(parameters[name])
+                    total = total + sums * self._values(part, "strength", total)
         return total
 
     def clip_gradients(self, gradients: dict[str, Tensor]) -> None:

@@ -26,6 +26,7 @@ from trainatlas.report.wording import (
 )
 from trainatlas.study.config import Study
 from trainatlas.study.levels import full_text, name_of, split_parts
+from trainatlas.study.splits import part_sizes
 
 LISTED_TRIALS = 30
 LISTED_ARMS = 16
@@ -417,8 +418,7 @@ def _design(study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame],
         [
             f"Data: {study.data}. Network: {full_text(study.network, TABLES['network'])}. "
             f"Budget: {study.epochs} epochs of batches of {study.batch_size}. "
-            f"{percent(study.validation_share, 0)} of the examples are for validation, {percent(study.test_share, 0)} for test; "
-            f"the split is stratified by class and drawn anew for each seed. "
+            + _split_in_words(study)
             + (
                 "No combination of levels is excluded."
                 if not excluded
@@ -427,6 +427,20 @@ def _design(study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame],
         ],
         blocks,
     )
+
+
+def _split_in_words(study: Study) -> str:
+    sizes = part_sizes(study.facts.examples, study.validation_share, study.test_share, study.facts.given)
+    validation, test = study.facts.given or (0, 0)
+    given = [name for name, number in (("validation", validation), ("test", test)) if number]
+    text = f"{sizes.train:,} examples are for training, {sizes.validation:,} for validation, {sizes.test:,} for test"
+    if given:
+        text += f"; the {' and '.join(given)} part{'s are' if len(given) > 1 else ' is'} the data's own"
+    drawn = [name for name in ("validation", "test") if name not in given]
+    if not drawn:
+        return f"{text}. "
+    what = "split" if len(drawn) > 1 else f"{drawn[0]} part"
+    return f"{text}; the {what} is stratified by class and drawn anew for each seed. "
 
 
 def _methods(study: Study) -> Section:
@@ -449,8 +463,8 @@ def _methods(study: Study) -> Section:
             "Student's t over these. With few seeds intervals are wide; that is the price of honesty, not a fault of the runs.",
             "Failure counts. A run whose loss stops being finite has diverged: its accuracy is what it was then (an output "
             "that is not finite is wrong), and it reaches a target never.",
-            "Limits. One data set of small grey images, one small network, one budget: rankings may differ elsewhere. Rates at "
-            "the end of their range are marked. Comparisons are not corrected for their number.",
+            "Limits. One data set, one network, one budget: rankings may differ elsewhere. Rates at the end of their range are "
+            "marked. Comparisons are not corrected for their number.",
         ],
         [Table("What the levels are", ("factor", "level", "formula", "source"), rows, text_columns=4)],
     )
