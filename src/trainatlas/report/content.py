@@ -179,8 +179,8 @@ def _units(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
                     "at end",
                 ),
                 rows,
-                "Means over the final runs. Measured on the whole training part; with BatchNorm, the start is measured with "
-                "the training part's own statistics.",
+                "Means over the final runs. Measured on the training part, on 2,048 of its examples where it has more; with "
+                "BatchNorm, the start is measured with those examples' own statistics.",
                 "units",
                 text_columns=2,
             ),

@@ -1,7 +1,7 @@
 """Probes: what is read off a stack's layers while it trains.
 
 A unit is *dead* when its local slope stays below DEAD_SLOPE of the activation's largest slope on
-every example of the probe set, here the whole training part. *Saturated* is the share of
+every example of the probe set (`trainatlas.train.examples.probe_rows`). *Saturated* is the share of
 (unit, example) pairs whose local slope is below SATURATED_SLOPE of the largest one. Slopes come from
 autograd, so both hold for every activation; a maxout unit's is that of all its pieces together.
 """
