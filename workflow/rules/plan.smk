@@ -2,30 +2,13 @@
 # written again, so growing a study leaves the packs it already has, and their results, alone.
 
 
-rule prepare:
-    input:
-        study=STUDY,
-    output:
-        data=f"{RESULTS}/data.json",
-    log:
-        f"{RESULTS}/logs/prepare.log",
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=MEMORY,
-    params:
-        profile=PROFILE,
-        results=lambda wildcards, output: Path(output.data).parents[1],
-    shell:
-        "trainatlas prepare {input.study} {params.profile} --results {params.results} 2> {log}"
-
-
 checkpoint plan:
     input:
         study=STUDY,
     output:
         summary=f"{RESULTS}/plan.json",
         trials=f"{RESULTS}/plan.csv",
+        data=f"{RESULTS}/data.json",
     log:
         f"{RESULTS}/logs/plan.log",
     conda:
@@ -34,7 +17,8 @@ checkpoint plan:
         profile=PROFILE,
         results=lambda wildcards, output: Path(output.summary).parents[1],
     shell:
-        "trainatlas plan {input.study} {params.profile} --results {params.results} 2> {log}"
+        "(trainatlas plan {input.study} {params.profile} --results {params.results} && "
+        "trainatlas prepare {input.study} {params.profile} --results {params.results}) 2> {log}"
 
 
 checkpoint select:

@@ -4,7 +4,6 @@
 rule train:
     input:
         pack=f"{RESULTS}/packs/{{pack}}.json",
-        data=ancient(f"{RESULTS}/data.json"),  # made anew with every edit of the study, which retrains nothing
     output:
         trials=f"{RESULTS}/raw/{{pack}}/trials.csv",
         curves=f"{RESULTS}/raw/{{pack}}/curves.csv",

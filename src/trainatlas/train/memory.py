@@ -33,6 +33,9 @@ _OTHER_OUTPUT_COPIES = 6.0
 _PROBING_COPIES = 5.0
 _PARAMETER_COPIES = 6.0
 
+_ROOM = 1.6
+"""Factor on what a trial needs: freed memory is kept by the process, and how much of it lies idle varies from run to run."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -79,7 +82,7 @@ def predict(trials: Sequence[Trial], store: ExampleStore) -> Prediction:
     shared = lead.batch_size * inputs * NUMBER * len(keys)
     return Prediction(
         fixed=BASE + store.loaded_bytes(lead) + len(keys) * a_variant + shared,
-        trial=NUMBER * (parameters * (_PARAMETER_COPIES + slots) + max(training, looking)),
+        trial=_ROOM * NUMBER * (parameters * (_PARAMETER_COPIES + slots) + max(training, looking)),
     )
 
 
