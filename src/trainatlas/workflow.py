@@ -59,7 +59,10 @@ def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -
         for key in config:
             if key not in DEFAULTS:
                 raise UserError(f"--config: unknown key '{key}'; allowed: {', '.join(DEFAULTS)}")
-        values = {key: str(config.get(key, default)) for key, default in DEFAULTS.items()}
+        # Snakemake reads an empty value (`profile=""`, as the Makefile gives) as None.
+        values = {
+            key: str(config[key]) if config.get(key) is not None else default for key, default in DEFAULTS.items()
+        }
         study = load_study(Path(values["study"]), TABLES, values["profile"] or None)
         for key in ("results", "reports"):
             _refuse_unwritable(key, Path(values[key]))

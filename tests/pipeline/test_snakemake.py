@@ -90,6 +90,16 @@ def test_one_command_leads_from_the_study_to_page_and_document(undisturbed: Work
     assert (undisturbed.report / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
+def test_make_hands_the_study_to_snakemake(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    place = Workplace(tmp_path)
+    place.write(tiny)
+    words = ["make", "-o", "setup", "report", f"BIN={Path(sys.executable).parent}", f"STUDY={place.study}"]
+    plan = "SNAKEMAKE_ARGS=--cores 2 --dry-run --printshellcmds"
+    done = subprocess.run([*words, plan], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"trainatlas plan {place.study} " in done.stdout
+
+
 def test_trials_in_are_trials_out(undisturbed: Workplace) -> None:
     plans = [pd.read_csv(undisturbed.results / name) for name in ("plan.csv", "plan-final.csv")]
     planned = pd.concat(plans)["trial_id"]
