@@ -18,6 +18,7 @@ from trainatlas.optim.optimizers import OPTIMIZERS, Optimizer
 from trainatlas.optim.regularisation import dropout_of
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import PARTS, ExampleStore
+from trainatlas.train.passes import goes_apart
 from trainatlas.train.stack import EVALUATION_CHUNK, NORMALISED_AT_ONCE
 
 BASE = 600 * 2**20
@@ -78,11 +79,13 @@ def predict(trials: Sequence[Trial], store: ExampleStore) -> Prediction:
         examples = len(variant.y["train"])
         at_once = examples if examples <= NORMALISED_AT_ONCE else EVALUATION_CHUNK
         looking = max(looking, at_once * (largest * 3 + inputs))
+    apart = goes_apart(network, shape, len(trials), lead.batch_size, store.device)
+    working, kept = max(training, looking), parameters * (_PARAMETER_COPIES + slots)
     a_variant = sum(variant.x[part].numel() for part in PARTS) * NUMBER
     shared = lead.batch_size * inputs * NUMBER * len(keys)
     return Prediction(
-        fixed=BASE + store.loaded_bytes(lead) + len(keys) * a_variant + shared,
-        trial=_ROOM * NUMBER * (parameters * (_PARAMETER_COPIES + slots) + max(training, looking)),
+        fixed=BASE + store.loaded_bytes(lead) + len(keys) * a_variant + shared + apart * _ROOM * NUMBER * working,
+        trial=_ROOM * NUMBER * (kept + (0 if apart else working)),
     )
 
 

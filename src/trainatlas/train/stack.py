@@ -1,7 +1,7 @@
 """A stack: many trials of one structure, trained side by side.
 
-Parameters of all trials lie in one tensor per parameter, trials along the first axis. `torch.func` maps
-the network's forward and backward pass over that axis, and optimizers update the whole stack
+Parameters of all trials lie in one tensor per parameter, trials along the first axis. The network's forward and
+backward passes go over that axis (`trainatlas.train.passes`), and optimizers update the whole stack
 elementwise. `trainatlas.train.reference` trains one trial the plain way and defines what is correct.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call
 
 from trainatlas.data.augmentation import mixes_labels
 from trainatlas.model.architectures import build_network
@@ -28,6 +28,7 @@ from trainatlas.study.trial import Trial
 from trainatlas.train.examples import Batch, ExampleStore, StackedExamples, steps_of_epoch
 from trainatlas.train.losses import soft_cross_entropy
 from trainatlas.train.noise import DropoutNoise, dropout_shapes
+from trainatlas.train.passes import goes_apart, gradients_of, over_trials
 from trainatlas.train.probes import LayerProbe, captured, layer_sums, layers_of
 
 EVALUATION_CHUNK = 128
@@ -110,9 +111,10 @@ class Stack:
         self._smoothing = torch.tensor(
             [smoothing_of(trial.regularisation) or 0.0 for trial in self.trials], device=device, dtype=dtype
         )
-        self._gradients = vmap(grad_and_value(self._soft_loss if self._soft else self._loss), randomness="error")
-        self._logits = vmap(self._forward, randomness="error")
-        self._probed = vmap(self._forward_probed, randomness="error")
+        apart = goes_apart(self.network, self.examples.shape, len(self.trials), self._batch_size, device)
+        self._gradients = gradients_of(self._soft_loss if self._soft else self._loss, apart)
+        self._logits = over_trials(self._forward, apart)
+        self._probed = over_trials(self._forward_probed, apart)
 
     @property
     def units(self) -> dict[str, int]:

@@ -1,0 +1,114 @@
+"""How the trials of a stack pass through their network: side by side, or one after the other.
+
+Side by side, `torch.func` maps the network over the trials, so that small matrices share one call. Where a trial alone
+keeps the processor busy there is nothing to share, and mapping costs: convolutions become one with many groups, which
+a CPU does slowly. There each trial goes by itself, images with their channels last, as the CPU's convolutions like them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad_and_value, vmap
+
+Pass = Callable[..., Any]
+"""(parameters, buffers, example tensors ...) of one trial -> tensors, nested in tuples and dictionaries."""
+
+Gradients = Callable[..., tuple[dict[str, Tensor], Tensor]]
+"""(parameters, buffers, example tensors ...) of a stack -> gradients by parameter and losses (trials,)."""
+
+APART_FROM = 16_000_000
+"""Multiply-adds of a minibatch in a trial's convolutions from which a CPU takes trials one after the other."""
+
+
+def goes_apart(network: nn.Module, shape: tuple[int, ...], trials: int, batch_size: int, device: torch.device) -> bool:
+    """Return whether trials go one after the other: one alone, or large convolutions on the CPU.
+
+    Parameters
+    ----------
+    shape
+        Of one example.
+    trials, batch_size
+        Size of the stack as it begins, and of a minibatch.
+    """
+    return trials == 1 or (device.type == "cpu" and batch_size * convolution_work(network, shape) >= APART_FROM)
+
+
+@torch.no_grad()
+def convolution_work(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """Return the multiply-adds of all convolutions for one example of a shape."""
+    work = 0
+
+    def count(module: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal work
+        work += output.numel() * module.weight[0].numel()
+
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    if not convolutions:
+        return 0
+    handles = [module.register_forward_hook(count) for module in convolutions]
+    was_training = network.training
+    like = next(network.parameters())
+    network.eval()(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
+    network.train(was_training)
+    for handle in handles:
+        handle.remove()
+    return work
+
+
+def over_trials(function: Pass, apart: bool) -> Pass:
+    """Return `function` for a stack: every tensor given and returned has the trials in front."""
+    if not apart:
+        mapped: Pass = vmap(function, randomness="error")
+        return mapped
+
+    def one_after_the_other(*stacked: Any) -> Any:
+        trials = len(stacked[-1])
+        return _stack([function(*(_images_last(_at(each, i)) for each in stacked)) for i in range(trials)])
+
+    return one_after_the_other
+
+
+def gradients_of(loss: Pass, apart: bool) -> Gradients:
+    """Return what computes the gradients of each trial's loss by its parameters, and the losses."""
+    if not apart:
+        mapped: Gradients = vmap(grad_and_value(loss), randomness="error")
+        return mapped
+
+    def one_after_the_other(
+        parameters: dict[str, Tensor], buffers: dict[str, Tensor], *examples: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        gradients = {name: torch.empty_like(stacked) for name, stacked in parameters.items()}
+        losses = []
+        for i in range(len(examples[0])):
+            leaves = {name: stacked[i].detach().requires_grad_() for name, stacked in parameters.items()}
+            value = loss(leaves, _at(buffers, i), *(_images_last(each[i]) for each in examples))
+            found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+            for name, gradient in zip(leaves, found, strict=True):
+                gradients[name][i] = gradient
+            losses.append(value.detach())
+        return gradients, torch.stack(losses)
+
+    return one_after_the_other
+
+
+def _at(stacked: Any, i: int) -> Any:
+    return {name: each[i] for name, each in stacked.items()} if isinstance(stacked, dict) else stacked[i]
+
+
+def _images_last(examples: Any) -> Any:
+    if isinstance(examples, Tensor) and examples.dim() == 4:
+        return examples.contiguous(memory_format=torch.channels_last)
+    return examples
+
+
+def _stack(results: list[Any]) -> Any:
+    first = results[0]
+    if isinstance(first, dict):
+        return {name: _stack([each[name] for each in results]) for name in first}
+    if isinstance(first, tuple):
+        return tuple(_stack(list(each)) for each in zip(*results, strict=True))
+    return torch.stack(results)
