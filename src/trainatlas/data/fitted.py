@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from trainatlas.data.arrays import read_arrays, write_arrays
 from trainatlas.data.preprocessing import PREPROCESSINGS, Preprocessing
 from trainatlas.study.errors import UserError
-from trainatlas.study.storage import atomic_write
 
 if TYPE_CHECKING:
     from trainatlas.data.preprocessing import Examples, Learnt
@@ -30,8 +26,7 @@ class FittedPreprocessings:
 
     What is shared is what `Preprocessing.learns` names: every level of principal components rests on one
     eigendecomposition a split. With a folder, it is kept there as well, a file for each split and thing
-    learnt: `.npz` as `numpy.savez` writes it and `numpy.load` reads it, then 32 bytes, the SHA-256 of the
-    file's name and of all before. A file that is cut short, altered, renamed or holds other arrays than the
+    learnt (`trainatlas.data.arrays`). A file that is cut short, altered, renamed or holds other arrays than the
     level needs is made anew. Files appear whole, so processes may share a folder. Where the folder cannot
     be read or written, or the disk is full, everything goes on in memory.
 
@@ -72,12 +67,14 @@ class FittedPreprocessings:
         key = (level.learns, split)
         if key not in self._learnt:
             path = self._path(level, split)
-            learnt = _read(path, level) if path else None
-            if learnt is None:
-                learnt = level.learn(training())
+            found = read_arrays(path) if path else None
+            if found is not None and level.accepts(found):
+                self._learnt[key] = found
+            else:
+                self._learnt[key] = level.learn(training())
                 if path:
-                    _write(path, learnt)
-            self._learnt[key] = learnt
+                    with contextlib.suppress(UserError):
+                        write_arrays(path, self._learnt[key])
         return self._learnt[key]
 
     def _path(self, level: Preprocessing, split: Split) -> Path | None:
@@ -85,37 +82,3 @@ class FittedPreprocessings:
             return None
         digest = hashlib.sha256(repr((split, level.learns, FITTED_VERSION)).encode()).hexdigest()
         return self._folder / f"{level.learns}-{digest[:32]}.npz"
-
-
-def _read(path: Path, level: Preprocessing) -> Learnt | None:
-    """Return what the file holds, or None where there is none, or none to be trusted."""
-    try:
-        content = path.read_bytes()
-        archive, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-        # Before anything is parsed: a header that was altered could ask for any amount of memory.
-        if checksum != _checksum(path, archive):
-            return None
-        with np.load(io.BytesIO(archive), allow_pickle=False) as arrays:
-            learnt = dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return None
-    return learnt if level.accepts(learnt) else None
-
-
-def _write(path: Path, learnt: Learnt) -> None:
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = dict(learnt)
-    np.savez(buffer, **arrays)
-    archive = buffer.getvalue()
-    with contextlib.suppress(UserError), atomic_write(path, "wb") as file:
-        file.write(archive)
-        file.write(_checksum(path, archive))
-
-
-_CHECKSUM_BYTES = hashlib.sha256().digest_size
-
-
-def _checksum(path: Path, archive: bytes) -> bytes:
-    checksum = hashlib.sha256(path.name.encode())
-    checksum.update(archive)
-    return checksum.digest()

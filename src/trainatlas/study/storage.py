@@ -28,7 +28,7 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     path
         Where the file shall be; missing folders are made.
     mode
-        "w" for UTF-8 text with Unix line ends, "wb" for bytes.
+        "w" for UTF-8 text with Unix line ends, "wb" for bytes, "w+b" for bytes that are read again.
 
     Raises
     ------
