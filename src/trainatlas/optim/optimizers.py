@@ -738,3 +738,13 @@ class StackedOptimizer:
         self._parameters = parameters
         self._slots = {name: [slot[index] for slot in slots] for name, slots in self._slots.items()}
         self._prepare()
+
+    def state(self) -> tuple[int, dict[str, Tensor]]:
+        """Return the steps taken and the slots, by the parameter's name and the slot's number; not copies."""
+        return self._steps, {f"{name}/{i}": slot for name, slots in self._slots.items() for i, slot in enumerate(slots)}
+
+    def restore(self, steps: int, slots: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave for the same trials; slots are copied."""
+        self._steps = steps
+        for name, own in self.state()[1].items():
+            own.copy_(slots[name])

@@ -7,9 +7,9 @@ its entry, starts from 1 after the warm-up and runs over the rest of the budget.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainatlas.study.lazy import LazyModule
 from trainatlas.study.levels import Level, LevelTable, Option
@@ -202,9 +202,6 @@ SCHEDULES = LevelTable(
 class StackedSchedules:
     """The schedules of a stack of trials, each on its own.
 
-    Its state depends on nothing but the losses observed: a run that goes on from a later epoch gets it
-    back by observing the earlier epochs' losses again.
-
     Parameters
     ----------
     levels
@@ -277,3 +274,19 @@ class StackedSchedules:
         self._scale, self._best = self._scale[positions], self._best[positions]
         self._bad, self._cooling = self._bad[positions], self._cooling[positions]
         self._prepare()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what the losses observed have led to."""
+        return {
+            "observed": np.array(self._observed),
+            "scale": self._scale,
+            "best": self._best,
+            "bad": self._bad,
+            "cooling": self._cooling,
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `state` gave for the same trials."""
+        self._observed = int(state["observed"])
+        self._scale, self._best = state["scale"], state["best"]
+        self._bad, self._cooling = state["bad"], state["cooling"]

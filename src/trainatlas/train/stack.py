@@ -7,14 +7,15 @@ elementwise. `trainatlas.train.reference` trains one trial the plain way and def
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -215,8 +216,10 @@ class Stack:
         }
         return losses, Movement(norms, ratios)
 
-    def train_epoch(self, epoch: int) -> tuple[Tensor, Movement, Movement]:
-        """Train one epoch, counted from 1.
+    def train_epoch(
+        self, epoch: int, after_step: Callable[[], None] = lambda: None
+    ) -> tuple[Tensor, Movement, Movement]:
+        """Train one epoch, counted from 1; `after_step` is called after every step and may raise.
 
         Returns
         -------
@@ -228,6 +231,7 @@ class Stack:
             losses.append(loss)
             if movement is not None:
                 movements.append(movement)
+            after_step()
         return torch.stack(losses), movements[0], movements[-1]
 
     @torch.no_grad()
@@ -291,6 +295,33 @@ class Stack:
         self._optimizer.keep(positions, self.parameters)
         self._schedules.keep(positions)
         self._regularisation.keep(positions)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that training has changed, by name, on the CPU; where it can be, memory is shared, not copied."""
+        steps, slots = self._optimizer.state()
+        drawn_anew = {f"{path}.noise" for path in self._dropouts}
+        kept = {name: buffer for name, buffer in self.buffers.items() if name not in drawn_anew}
+        tensors = {"parameters": self.parameters, "buffers": kept, "slots": slots}
+        return {
+            "steps": np.array(steps),
+            **{f"schedules/{name}": value for name, value in self._schedules.state().items()},
+            **{f"{kind}/{name}": t.cpu().numpy() for kind, group in tensors.items() for name, t in group.items()},
+        }
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `state` gave for a stack of the same trials, cut down to the same ones by `keep`."""
+
+        def group(kind: str) -> dict[str, NDArray[Any]]:
+            return {name.removeprefix(f"{kind}/"): v for name, v in state.items() if name.startswith(f"{kind}/")}
+
+        for own, kind in ((self.parameters, "parameters"), (self.buffers, "buffers")):
+            for name, value in group(kind).items():
+                own[name].copy_(torch.from_numpy(value))
+        self._optimizer.restore(
+            int(state["steps"]), {name: torch.from_numpy(value) for name, value in group("slots").items()}
+        )
+        self._schedules.restore(group("schedules"))
 
 
 class _Tally:

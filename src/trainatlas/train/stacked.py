@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainatlas.optim.regularisation import patience_of
@@ -67,6 +70,55 @@ class TrialResult:
         self.status = "stopped_early"
         return True
 
+    def state(self) -> dict[str, Any]:
+        """Return everything but the trial, as JSON can hold it."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "trial"}
+
+    @classmethod
+    def of_state(cls, trial: Trial, state: Mapping[str, Any]) -> TrialResult:
+        """Return the result that gave `state`, after its way through JSON."""
+        rows = {name: [tuple(row) for row in value] for name, value in state.items() if isinstance(value, list)}
+        return cls(trial, **{**state, **rows})
+
+
+@dataclass(frozen=True)
+class Moment:
+    """All that is needed to go on with a stack from the end of an epoch.
+
+    Attributes
+    ----------
+    epoch
+        The last one trained, counted from 1.
+    live
+        Places, in the stack as it was formed, of the trials that are still in training.
+    results
+        `TrialResult.state` of every trial of the stack.
+    arrays
+        `Stack.state`.
+    """
+
+    epoch: int
+    live: list[int]
+    results: list[dict[str, Any]]
+    arrays: dict[str, NDArray[Any]]
+
+
+class Course:
+    """The course of a stack's training, as `train_stack` tells it to whoever wants to know; this one keeps nothing."""
+
+    def begin(self) -> Moment | None:
+        """Return where training goes on from; None for the start."""
+        return None
+
+    def after_step(self) -> None:
+        """Take note of a step; may raise to end training here."""
+
+    def end_epoch(self, moment: Callable[[], Moment]) -> None:
+        """Take note of the end of every epoch but the last; may raise to end training here.
+
+        What `moment` returns shares memory with the stack and holds until the next step.
+        """
+
 
 def train_stack(
     trials: Sequence[Trial],
@@ -74,6 +126,7 @@ def train_stack(
     device: torch.device,
     probes: Probes = "standard",
     dtype: torch.dtype = torch.float32,
+    course: Course | None = None,
 ) -> list[TrialResult]:
     """Train a stack to the end of its budget.
 
@@ -84,6 +137,8 @@ def train_stack(
     probes
         "standard" probes layers and the training part after every epoch, "light" only before
         training and at the end.
+    course
+        Where to go on from, and whom to tell of every step and epoch.
 
     Returns
     -------
@@ -92,14 +147,19 @@ def train_stack(
         the end of that epoch with status "diverged", one whose patience ends with status "stopped_early";
         its neighbours do not notice.
     """
+    course = course or Course()
+    begun = course.begin()
     stack = Stack(trials, store, device, dtype)
     recorder = _Recorder(stack)
-    recorder.untrained()
+    if begun is None:
+        recorder.untrained()
+    else:
+        recorder.restore(begun)
     epochs, per_epoch = trials[0].epochs, stack.steps_per_epoch
     kept = kept_steps(epochs * per_epoch)
-    for epoch in range(1, epochs + 1):
+    for epoch in range(1 if begun is None else begun.epoch + 1, epochs + 1):
         rates = torch.from_numpy(stack.rates(epoch))
-        losses, first, last = stack.train_epoch(epoch)
+        losses, first, last = stack.train_epoch(epoch, course.after_step)
         step = epoch * per_epoch
         if epoch == 1:  # before the losses say who diverged: what was measured of the untrained network stays
             recorder.first_step(first)
@@ -107,6 +167,7 @@ def train_stack(
         recorder.end_of_epoch(step, last, probe=probes == "standard" or epoch == epochs)
         if not recorder.retire(everyone=epoch == epochs):
             break
+        course.end_epoch(partial(recorder.moment, epoch))
     return recorder.results
 
 
@@ -133,6 +194,20 @@ class _Recorder:
         ]
         self._depth = {layer.name: depth for depth, layer in enumerate(stack.layers, 1)}
         self._untrained: LayerStatistics = {}
+
+    def moment(self, epoch: int) -> Moment:
+        """Return the moment at the end of an epoch."""
+        return Moment(epoch, self._live, [result.state() for result in self.results], self._stack.state())
+
+    def restore(self, moment: Moment) -> None:
+        """Go on from a moment of the same stack, which has just been formed."""
+        self.results = [
+            TrialResult.of_state(result.trial, state)
+            for result, state in zip(self.results, moment.results, strict=True)
+        ]
+        self._live = moment.live
+        self._stack.keep(moment.live)
+        self._stack.restore(moment.arrays)
 
     def _each(self, positions: list[int] | None = None) -> list[tuple[int, int, TrialResult]]:
         """Return (row, position in the stack, result) of the trials at `positions` that have not diverged."""
