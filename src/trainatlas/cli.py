@@ -67,22 +67,50 @@ def train(
     pack: Annotated[Path, typer.Argument(help="A pack's file, results/STUDY/packs/PACK.json.")],
     out: Annotated[Path, typer.Option(help="Folder for the pack's tables.")],
     memory: Annotated[float | None, typer.Option(min=1, help="MiB that the job may take; otherwise no limit.")] = None,
+    checkpoint_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            envvar="TRAINATLAS_CHECKPOINT_SECONDS",
+            help="Least seconds between two checkpoints; 0: one at every epoch.",
+        ),
+    ] = 30.0,
+    grace_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            envvar="TRAINATLAS_GRACE_SECONDS",
+            help="Seconds in which an epoch may still be ended after SIGTERM or SIGINT.",
+        ),
+    ] = 20.0,
 ) -> None:
-    """Train the trials of one pack side by side and write its tables."""
+    """Train the trials of one pack side by side and write its tables.
+
+    Asked to stop by SIGTERM or SIGINT, it keeps where it stands and ends with status 128 + the signal's number;
+    started again it goes on from there, and after a kill from its last checkpoint.
+    """
     from trainatlas.study.planning import read_pack
 
     content = read_pack(pack)
+    from trainatlas.train.checkpoints import Interrupted, Keeping, StopRequest
     from trainatlas.train.pack import prepare_process, train_pack
 
-    train_pack(
-        content,
-        out,
-        prepare_process(),
-        _STARTED,
-        say=lambda line: typer.echo(line, err=True),
-        fitted=pack.parent.parent / "fitted",
-        memory=None if memory is None else memory * 2**20,
-    )
+    results = pack.parent.parent
+    with StopRequest().listening() as stop:
+        try:
+            train_pack(
+                content,
+                out,
+                prepare_process(),
+                _STARTED,
+                say=lambda line: typer.echo(line, err=True),
+                fitted=results / "fitted",
+                memory=None if memory is None else memory * 2**20,
+                keeping=Keeping(results / "checkpoints" / content.pack_id, checkpoint_seconds, grace_seconds, stop),
+            )
+        except Interrupted as interrupted:
+            typer.echo(interrupted, err=True)
+            raise typer.Exit(128 + interrupted.number) from None
 
 
 @app.command()

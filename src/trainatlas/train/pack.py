@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import platform
 import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from trainatlas.catalogue import structure
+from trainatlas.study.checksums import remove_checksums, write_checksums
 from trainatlas.study.errors import UserError
 from trainatlas.study.planning import Pack, Probes, form_stacks
 from trainatlas.study.storage import write_csv
 from trainatlas.study.trial import TRAINING_VERSION, Trial
+from trainatlas.train.checkpoints import Checkpoints, Interrupted, Keeping, Say
 from trainatlas.train.examples import ExampleStore
 from trainatlas.train.memory import predict
 from trainatlas.train.records import (
@@ -32,7 +35,8 @@ from trainatlas.train.records import (
 )
 from trainatlas.train.stacked import TrialResult, train_stack
 
-Say = Callable[[str], None]
+RAW_TABLES = ("curves", "layers", "trials", "pack")
+"""Tables of a pack, in the order in which they are written."""
 
 
 def prepare_process() -> torch.device:
@@ -61,8 +65,9 @@ def train_pack(
     say: Say,
     fitted: Path | None = None,
     memory: float | None = None,
+    keeping: Keeping | None = None,
 ) -> None:
-    """Train every trial of `pack` and write trials.csv, curves.csv, layers.csv and pack.csv into `out`.
+    """Train every trial of `pack` and write trials.csv, curves.csv, layers.csv, pack.csv and checksums.json into `out`.
 
     Tables are written when all is trained, each whole or not at all. The same pack yields the same
     bytes on one machine, pack.csv apart, which holds the times.
@@ -77,25 +82,34 @@ def train_pack(
         Folder in which the study's jobs share fitted preprocessings.
     memory
         Bytes that the job may take; stacks are made small enough to keep to it. None: no limit.
+    keeping
+        Where checkpoints are kept, how often, and who may ask to stop. None: no checkpoints.
+
+    Raises
+    ------
+    Interrupted
+        Where training was asked to stop; the same call goes on from the checkpoint.
     """
     begun, clock = time.perf_counter(), _now()
     store = ExampleStore(device, fitted=fitted, folder=pack.folder)
-    stacks = stacks_within(form_stacks(pack.trials, structure), store, memory)
-    results: list[TrialResult] = []
-    for position, stack in enumerate(stacks, 1):
-        results += train_or_halve(stack, store, device, pack.probes, say)
+    checkpoints = Checkpoints(pack, device.type, keeping or Keeping(), say)
+    checkpoints.form(lambda: form_stacks(pack.trials, structure))
+    checkpoints.recut(lambda stacks: stacks_within(stacks, store, memory))
+    results = checkpoints.results
+    while checkpoints.waiting:
+        checkpoints.end_stack(train_or_halve(checkpoints, store, device, pack.probes, say))
         store.drop_variants()
-        seconds = time.perf_counter() - begun
         steps = sum(result.steps_run for result in results)
+        done, waiting = checkpoints.counts
         say(
-            f"pack {pack.pack_id}: stack {position} of {len(stacks)}, {len(results)} of {len(pack.trials)} trials, "
-            f"{steps / seconds:,.0f} trial-steps/s"
+            f"pack {pack.pack_id}: stack {done} of {done + waiting}, {len(results)} of {len(pack.trials)} trials, "
+            f"{steps / checkpoints.seconds:,.0f} trial-steps/s"
         )
+    remove_checksums(out)
     results.sort(key=lambda result: result.trial.trial_id)
     write_csv(out / "curves.csv", names(CURVE_COLUMNS), _curve_rows(results))
     write_csv(out / "layers.csv", names(LAYER_COLUMNS), _layer_rows(results))
     write_csv(out / "trials.csv", names(TRIAL_COLUMNS), (_trial_row(result, device) for result in results))
-    seconds = time.perf_counter() - begun
     steps = sum(result.steps_run for result in results)
     write_csv(
         out / "pack.csv",
@@ -105,7 +119,7 @@ def train_pack(
                 pack.pack_id,
                 len(results),
                 steps,
-                f"{seconds:.2f}",
+                f"{checkpoints.seconds:.2f}",
                 f"{begun - started:.2f}",
                 clock,
                 _now(),
@@ -115,6 +129,8 @@ def train_pack(
             )
         ],
     )
+    write_checksums(out, [f"{table}.csv" for table in RAW_TABLES])
+    checkpoints.discard()
 
 
 def stacks_within(stacks: list[list[Trial]], store: ExampleStore, memory: float | None) -> list[list[Trial]]:
@@ -151,27 +167,29 @@ def _rss_units_per_mib() -> int:
 
 
 def train_or_halve(
-    trials: Sequence[Trial], store: ExampleStore, device: torch.device, probes: Probes, say: Say
+    checkpoints: Checkpoints, store: ExampleStore, device: torch.device, probes: Probes, say: Say
 ) -> list[TrialResult]:
-    """Train a stack; where that raises, train its halves, down to the trials that fail on their own.
+    """Train the first waiting stack; where that raises, its first half in its place, down to a trial that fails alone.
 
     A stack that is too large for memory thus shrinks until it fits, and one bad trial ends alone, with
     status "failed" and its error, while its neighbours are trained.
     """
-    try:
-        return train_stack(trials, store, device, probes)
-    except UserError:
-        raise
-    except Exception as error:
+    while True:
+        trials = checkpoints.waiting[0]
+        try:
+            return train_stack(trials, store, device, probes, store.dtype, checkpoints)
+        except (UserError, Interrupted):
+            raise
+        except Exception as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            if len(trials) == 1:
+                say(f"trial {trials[0].trial_id} failed:\n{traceback.format_exc()}")
+            else:
+                say(f"a stack of {len(trials)} trials failed ({text}); training its halves")
+        gc.collect()  # a stack refers to itself: its memory, of which there may be none left, is free only now
         if len(trials) == 1:
-            say(f"trial {trials[0].trial_id} failed:\n{traceback.format_exc()}")
-            return [TrialResult(trials[0], status="failed", error=" ".join(f"{type(error).__name__}: {error}".split()))]
-        say(f"a stack of {len(trials)} trials failed ({type(error).__name__}: {error}); training its halves")
-    middle = len(trials) // 2
-    return [
-        *train_or_halve(trials[:middle], store, device, probes, say),
-        *train_or_halve(trials[middle:], store, device, probes, say),
-    ]
+            return [TrialResult(trials[0], status="failed", error=text)]
+        checkpoints.halve()
 
 
 def _trial_row(result: TrialResult, device: torch.device) -> list[object]:

@@ -128,7 +128,11 @@ PACK_COLUMNS = (
     Column("pack", "text", "digest of its trials"),
     Column("trials", "whole", "trials trained"),
     Column("trial_steps", "whole", "optimizer steps taken, summed over trials"),
-    Column("seconds", "number", "wall-clock time of the job without start-up"),
+    Column(
+        "seconds",
+        "number",
+        "wall-clock time of training, without start-up, up to checkpoints of earlier jobs too",
+    ),
     Column("start_seconds", "number", "wall-clock time to import and load"),
     Column("started", "text", "when the job began to train, UTC"),
     Column("ended", "text", "when it was done, UTC"),
