@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from trainatlas.catalogue import TABLES
+from trainatlas.study.checksums import damaged_packs, put_aside
 from trainatlas.study.config import Study, load_study
 from trainatlas.study.errors import UserError
 
@@ -83,6 +86,42 @@ def _refuse_unwritable(key: str, folder: Path) -> None:
         raise UserError(f"--config {key}={folder}: {nearest} is a file; allowed: a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"--config {key}={folder}: {nearest} is not writable; allowed: a folder you may write to")
+
+
+def mend_results(results: Path, dry_run: bool, say: Callable[[str], None]) -> None:
+    """Put right, before jobs are planned, what would lead Snakemake astray.
+
+    Files from the future, left by a clock that was ahead, are stamped with the present: what is made from them now would
+    be older than they are, which Snakemake takes for a failure. Packs whose tables are damaged are put aside, so that they
+    and no others are trained again. Where another Snakemake is at work, nothing is touched.
+
+    Parameters
+    ----------
+    dry_run
+        Change nothing.
+    say
+        Takes one line for all files from the future, and one for each damaged pack.
+    """
+    lock = results / ".lock"
+    with lock.open(encoding="utf-8") if lock.exists() else contextlib.nullcontext() as file:
+        try:
+            if file is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        _mend(results, dry_run, say)
+
+
+def _mend(results: Path, dry_run: bool, say: Callable[[str], None]) -> None:
+    now = time.time_ns()
+    early = [path for path in results.rglob("*") if path.is_file() and path.stat().st_mtime_ns > now]
+    if early:
+        for path in early if not dry_run else []:
+            os.utime(path, ns=(now, now))
+        say(f"trainatlas: {results}: {len(early):,} files are stamped in the future; they get the present time")
+    for folder, fault in list(damaged_packs(results)):
+        aside = "" if dry_run else f"; the pack now lies in {put_aside(folder)} and"
+        say(f"trainatlas: {fault}{aside or '; the pack'} will be trained again")
 
 
 def hold_results(results: Path, on_error: Callable[[str], NoReturn]) -> None:

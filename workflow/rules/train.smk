@@ -3,12 +3,13 @@
 
 rule train:
     input:
-        pack=f"{RESULTS}/packs/{{pack}}.json",
+        pack=ancient(f"{RESULTS}/packs/{{pack}}.json"),  # named for what it holds: its time says nothing
     output:
         trials=f"{RESULTS}/raw/{{pack}}/trials.csv",
         curves=f"{RESULTS}/raw/{{pack}}/curves.csv",
         layers=f"{RESULTS}/raw/{{pack}}/layers.csv",
         pack=f"{RESULTS}/raw/{{pack}}/pack.csv",
+        checksums=f"{RESULTS}/raw/{{pack}}/checksums.json",
     log:
         f"{RESULTS}/logs/train/{{pack}}.log",
     conda:

@@ -18,6 +18,7 @@ from trainatlas.analysis.tables import (
     trial_columns,
     write_table,
 )
+from trainatlas.study.checksums import refuse_damaged
 from trainatlas.study.config import Study, Target
 from trainatlas.study.storage import write_json
 from trainatlas.train.records import SPLITS
@@ -30,6 +31,7 @@ def aggregate(study: Study, results: Path) -> None:
     """
     plan = planned_trials(results, ("first", "final"))
     packs = sorted(set(plan["pack"]))
+    refuse_damaged(results, packs)
     trials = with_places(read_packs(results, packs, "trials", TRIAL_COLUMNS), plan, results)
     curves = _of(trials, read_packs(results, packs, "curves", CURVE_COLUMNS))
     layers = _of(trials, read_packs(results, packs, "layers", LAYER_COLUMNS))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from trainatlas.analysis.tables import SELECTED_COLUMNS, TRIAL_COLUMNS, read_packs, write_table
+from trainatlas.study.checksums import refuse_damaged
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
 from trainatlas.study.planning import Stage, read_plan
@@ -91,7 +92,9 @@ def select(study: Study, results: Path) -> list[tuple[str, dict[str, str], float
             }
         )
     else:
-        trials = read_packs(results, sorted(set(tuning["pack"])), "trials", TRIAL_COLUMNS)
+        packs = sorted(set(tuning["pack"]))
+        refuse_damaged(results, packs)
+        trials = read_packs(results, packs, "trials", TRIAL_COLUMNS)
         chosen = choose_rates(with_places(trials, tuning, results))
     write_table(chosen, results / "selected.csv", SELECTED_COLUMNS)
     rows = chosen.to_dict("records")
