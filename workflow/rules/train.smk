@@ -8,6 +8,7 @@ rule train:
         trials=f"{RESULTS}/raw/{{pack}}/trials.csv",
         curves=f"{RESULTS}/raw/{{pack}}/curves.csv",
         layers=f"{RESULTS}/raw/{{pack}}/layers.csv",
+        histograms=f"{RESULTS}/raw/{{pack}}/histograms.csv",
         pack=f"{RESULTS}/raw/{{pack}}/pack.csv",
         checksums=f"{RESULTS}/raw/{{pack}}/checksums.json",
     log:

@@ -1,4 +1,4 @@
-"""Gathering: the tables of all packs become the study's trials.csv, curves.csv, layers.csv and packs.csv."""
+"""Gathering: the tables of all packs become the study's own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from trainatlas.analysis.provenance import provenance
 from trainatlas.analysis.selection import planned_trials, with_places
 from trainatlas.analysis.tables import (
     CURVE_COLUMNS,
+    HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
     PACK_COLUMNS,
     TRIAL_COLUMNS,
@@ -35,16 +36,19 @@ def aggregate(study: Study, results: Path) -> None:
     trials = with_places(read_packs(results, packs, "trials", TRIAL_COLUMNS), plan, results)
     curves = _of(trials, read_packs(results, packs, "curves", CURVE_COLUMNS))
     layers = _of(trials, read_packs(results, packs, "layers", LAYER_COLUMNS))
+    histograms = _of(trials, read_packs(results, packs, "histograms", HISTOGRAM_COLUMNS))
     split = curves["split"].map({name: position for position, name in enumerate(SPLITS)})
     curves = (
         curves.assign(order=split).sort_values(["trial_id", "step", "order"], ignore_index=True).drop(columns="order")
     )
     layers = layers.sort_values(["trial_id", "step", "depth"], ignore_index=True)
+    histograms = histograms.sort_values(["trial_id", "step", "depth", "quantity", "low"], ignore_index=True)
     for target in study.targets:
         trials[target.column] = steps_to_target(trials, curves, target)
     columns = trial_columns(study)
     write_table(curves, results / "curves.csv", CURVE_COLUMNS)
     write_table(layers, results / "layers.csv", LAYER_COLUMNS)
+    write_table(histograms, results / "histograms.csv", HISTOGRAM_COLUMNS)
     times = read_packs(results, packs, "pack", PACK_COLUMNS)
     write_table(times, results / "packs.csv", PACK_COLUMNS)
     write_json(results / "provenance.json", provenance(study, results, times))

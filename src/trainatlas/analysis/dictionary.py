@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.tables import PLACE_COLUMNS, SELECTED_COLUMNS
 from trainatlas.study.planning import PLAN_COLUMNS
-from trainatlas.train.records import CURVE_COLUMNS, LAYER_COLUMNS, PACK_COLUMNS, TRIAL_COLUMNS, Column
+from trainatlas.train.records import (
+    CURVE_COLUMNS,
+    HISTOGRAM_COLUMNS,
+    LAYER_COLUMNS,
+    PACK_COLUMNS,
+    TRIAL_COLUMNS,
+    Column,
+)
 
 _PLAN_MEANINGS = {
     "trial_id": "see trials.csv",
@@ -32,6 +39,12 @@ def data_dictionary() -> str:
         ),
         _page("results/STUDY/curves.csv", CURVE_COLUMNS),
         _page("results/STUDY/layers.csv", LAYER_COLUMNS),
+        _page(
+            "results/STUDY/histograms.csv",
+            HISTOGRAM_COLUMNS,
+            "Filled by full probes alone. 40 bins of equal width lie between the layer's extremes over the probe set; bins that "
+            "hold nothing have no row, and where all values are the same there is one row without width.",
+        ),
         _page("results/STUDY/packs.csv", PACK_COLUMNS, "The only table that holds times."),
         *(_page(f"results/STUDY/analysis/{name}.csv", columns) for name, columns in ANALYSIS_TABLES.items()),
     ]

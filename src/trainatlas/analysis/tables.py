@@ -20,8 +20,10 @@ from trainatlas.study.storage import atomic_write
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import (
     CURVE_COLUMNS,
+    HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
     PACK_COLUMNS,
+    QUANTITIES,
     SPLITS,
     STATUSES,
     TRIAL_COLUMNS,
@@ -54,7 +56,7 @@ _ARROW: dict[Kind, arrow.DataType] = {
     "whole": arrow.int64(),
     "number": arrow.float64(),
 }
-_ALLOWED = {"status": STATUSES, "split": SPLITS}
+_ALLOWED = {"status": STATUSES, "split": SPLITS, "quantity": QUANTITIES}
 _UNIT_INTERVAL = ("accuracy", "fraction")
 
 
@@ -150,6 +152,7 @@ def read_packs(results: Path, packs: Sequence[str], table: str, columns: Sequenc
 
 __all__ = [
     "CURVE_COLUMNS",
+    "HISTOGRAM_COLUMNS",
     "LAYER_COLUMNS",
     "PACK_COLUMNS",
     "PLACE_COLUMNS",

@@ -97,6 +97,9 @@ class Catalogue(dict[str, LevelTable]):
         self.rules, self.facts, self.is_user_data = rules, facts, is_user_data
 
 
+Probes = Literal["off", "light", "standard", "full"]
+"""How much is measured while training; `trainatlas.study.planning.Pack` says what each is."""
+
 # Strict: YAML's `yes`, `on` and quoted digits are no numbers.
 Whole = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
@@ -222,7 +225,7 @@ class Study(_Strict):
     samples: Annotated[tuple[Sample, ...], Field(min_length=1)]
     targets: tuple[Target, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
-    probes: Literal["light", "standard"] = "standard"
+    probes: Probes = "standard"
     pack_trials: Annotated[Whole, Field(ge=1, le=100_000)] = 512
     profiles: dict[str, dict[str, Any]] = {}
 
@@ -236,6 +239,11 @@ class Study(_Strict):
         if info.field_name == "data" and _tables(info).is_user_data(text):
             return text
         return _canonical(text, str(info.field_name), info)
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _off(cls, given: Any) -> Any:
+        return "off" if given is False else given  # YAML reads a bare `off` so
 
     @field_validator("factors", mode="before")
     @classmethod

@@ -26,14 +26,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainatlas.study import user_code
-from trainatlas.study.config import GridSample, RandomSample, Study
+from trainatlas.study.config import GridSample, Probes, RandomSample, Study
 from trainatlas.study.errors import UserError
 from trainatlas.study.sampling import Planned, first_stage
 from trainatlas.study.storage import read_json, write_csv, write_json
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 
 Stage = Literal["first", "final"]
-Probes = Literal["light", "standard"]
 Structure = Callable[[Trial], Hashable]
 
 STACK_LIMIT = 256
@@ -51,8 +50,9 @@ class Pack:
     Attributes
     ----------
     probes
-        "standard": layers are probed before training and after every epoch; "light": before
-        training and at the end only.
+        "off": no layer is probed, and the training part is evaluated at the end alone; "light": both are done
+        before training and at the end; "standard": after every epoch too; "full": as standard, and before
+        training and at the end gradients and histograms of every layer as well.
     folder
         The study's folder, which paths of the user's own data are relative to.
     """
@@ -114,7 +114,10 @@ def write_plan(
     ids = {item.trial: item.trial.trial_id for item in planned}
     _refuse_twins(ids)
     homes = existing_homes(results)
-    plan_of_probes: tuple[tuple[Probes, set[str]], ...] = (("light", {"tuning"}), (study.probes, {"final", "random"}))
+    plan_of_probes: tuple[tuple[Probes, set[str]], ...] = (
+        ("off" if study.probes == "off" else "light", {"tuning"}),
+        (study.probes, {"final", "random"}),
+    )
     for probes, stages in plan_of_probes:
         new = [item.trial for item in planned if item.stage in stages and ids[item.trial] not in homes]
         for trials in form_packs(new, structure, study.pack_trials):

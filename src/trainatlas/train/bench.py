@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from trainatlas.catalogue import TABLES, impossible
-from trainatlas.study.config import Study
-from trainatlas.study.planning import Probes
+from trainatlas.study.config import Probes, Study
 from trainatlas.study.sampling import first_stage
 from trainatlas.study.trial import FACTORS, Trial
 from trainatlas.train.examples import ExampleStore

@@ -18,8 +18,9 @@ import torch
 
 from trainatlas.catalogue import structure
 from trainatlas.study.checksums import remove_checksums, write_checksums
+from trainatlas.study.config import Probes
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import Pack, Probes, form_stacks
+from trainatlas.study.planning import Pack, form_stacks
 from trainatlas.study.storage import write_csv
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 from trainatlas.train.checkpoints import Checkpoints, Interrupted, Keeping, Say
@@ -27,6 +28,7 @@ from trainatlas.train.examples import ExampleStore
 from trainatlas.train.memory import predict
 from trainatlas.train.records import (
     CURVE_COLUMNS,
+    HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
     PACK_COLUMNS,
     TRIAL_COLUMNS,
@@ -67,7 +69,7 @@ def train_pack(
     memory: float | None = None,
     keeping: Keeping | None = None,
 ) -> None:
-    """Train every trial of `pack` and write trials.csv, curves.csv, layers.csv, pack.csv and checksums.json into `out`.
+    """Train every trial of `pack` and write its tables and checksums.json into `out`.
 
     Tables are written when all is trained, each whole or not at all. The same pack yields the same
     bytes on one machine, pack.csv apart, which holds the times.
@@ -109,6 +111,7 @@ def train_pack(
     results.sort(key=lambda result: result.trial.trial_id)
     write_csv(out / "curves.csv", names(CURVE_COLUMNS), _curve_rows(results))
     write_csv(out / "layers.csv", names(LAYER_COLUMNS), _layer_rows(results))
+    write_csv(out / "histograms.csv", names(HISTOGRAM_COLUMNS), _histogram_rows(results))
     write_csv(out / "trials.csv", names(TRIAL_COLUMNS), (_trial_row(result, device) for result in results))
     steps = sum(result.steps_run for result in results)
     write_csv(
@@ -221,3 +224,9 @@ def _layer_rows(results: Iterable[TrialResult]) -> Iterable[tuple[object, ...]]:
         for step, layer, depth, cells in result.layers:
             values = (number(cells.get(name)) for name in statistics)
             yield result.trial.trial_id, step, layer, depth, *values
+
+
+def _histogram_rows(results: Iterable[TrialResult]) -> Iterable[tuple[object, ...]]:
+    for result in results:
+        for *place, low, high, share in result.histograms:
+            yield result.trial.trial_id, *place, number(low), number(high), number(share)

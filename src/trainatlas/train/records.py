@@ -1,7 +1,7 @@
 """What training writes down: the columns of its tables, and the rows as they arise.
 
-`TRIAL_COLUMNS`, `CURVE_COLUMNS` and `LAYER_COLUMNS` are the data dictionary: the pandera schemas that later
-stages check with, and the page in docs, are made from them.
+The columns declared here are the data dictionary: the pandera schemas that later stages check with, and the page in
+docs, are made from them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ class Column:
 
 STATUSES = ("ok", "diverged", "stopped_early", "failed")
 SPLITS = ("train_batch", "train", "validation", "test")
+QUANTITIES = ("activation", "gradient")
+BINS = 40
+"""Bins of a histogram, equally wide, between a layer's own extremes."""
 
 _TRIAL_MEANINGS = {
     "data": "data set",
@@ -122,6 +125,24 @@ LAYER_COLUMNS = (
         "L2 norm of the step's update over that of the weight",
         optional=True,
     ),
+    Column(
+        "backward_std",
+        "number",
+        "standard deviation, over units and examples, of the gradient by the input of the layer's activation (its output "
+        "where it has none) of the cross-entropy summed over examples; full probes, before training and at the end",
+        optional=True,
+    ),
+)
+
+HISTOGRAM_COLUMNS = (
+    Column("trial_id", "text", "see trials.csv"),
+    Column("step", "whole", "optimizer steps taken: 0, and the last"),
+    Column("layer", "text", "path of the layer in the network"),
+    Column("depth", "whole", "1 for the first layer with weights"),
+    Column("quantity", "text", "activation: the layer's outputs; gradient: that of backward_std"),
+    Column("low", "number", "lower end of the bin"),
+    Column("high", "number", "upper end of the bin; the last bin holds its upper end too"),
+    Column("share", "number", "share of the values, over units and examples, in the bin"),
 )
 
 PACK_COLUMNS = (

@@ -31,6 +31,7 @@ from trainatlas.train.losses import soft_cross_entropy
 from trainatlas.train.noise import DropoutNoise, dropout_shapes
 from trainatlas.train.passes import goes_apart, gradients_of, over_trials
 from trainatlas.train.probes import LayerProbe, captured, layer_sums, layers_of
+from trainatlas.train.signals import Distribution, measure
 
 EVALUATION_CHUNK = 128
 """Examples passed through a stack at once outside training; bounds memory, not results."""
@@ -261,18 +262,38 @@ class Stack:
             The network has seen no batch yet: take each normalisation's statistics from the probe set
             itself, in place of running statistics that know nothing.
         """
-        parameters = self.parameters
-        buffers = self._fitted_buffers() if untrained and self.buffers else self.buffers
-        if positions is not None:
-            parameters = {name: p[positions] for name, p in parameters.items()}
-            buffers = {name: b[positions] for name, b in buffers.items()}
-        self.network.eval()
+        parameters, buffers = self._looked_at(untrained, positions)
         tally, layers = _Tally(), LayerProbe()
         for x, y in self.examples.chunks("probe", EVALUATION_CHUNK, positions):
             logits, sums = self._probed(parameters, buffers, x)
             tally.add(logits, y)
             layers.add(sums, self._outputs)
         return tally.result(), layers.statistics()
+
+    @torch.no_grad()
+    def signals(
+        self, untrained: bool = False, positions: list[int] | None = None
+    ) -> dict[str, dict[str, Distribution]]:
+        """Return how each layer's outputs and gradients are distributed over the probe set, as `measure` does.
+
+        Parameters are those of `probe`. Pieces are a quarter of a minibatch, so that all layers' outputs and gradients,
+        held at once, take no more memory than a training step (tests/unit/train/test_memory.py).
+        """
+        parameters, buffers = self._looked_at(untrained, positions)
+        size = min(EVALUATION_CHUNK, -(-self._batch_size // 4))
+        return measure(
+            self.network, self.layers, parameters, buffers, lambda: self.examples.chunks("probe", size, positions)
+        )
+
+    def _looked_at(self, untrained: bool, positions: list[int] | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return parameters and buffers to look at the probe set with; see `probe`."""
+        parameters = self.parameters
+        buffers = self._fitted_buffers() if untrained and self.buffers else self.buffers
+        if positions is not None:
+            parameters = {name: p[positions] for name, p in parameters.items()}
+            buffers = {name: b[positions] for name, b in buffers.items()}
+        self.network.eval()
+        return parameters, buffers
 
     def _fitted_buffers(self) -> dict[str, Tensor]:
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainatlas.optim.regularisation import patience_of
-from trainatlas.study.planning import Probes
+from trainatlas.study.config import Probes
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore
 from trainatlas.train.records import SPLITS, kept_steps
+from trainatlas.train.signals import Distribution
 from trainatlas.train.stack import Evaluation, Movement, Stack
 
 LayerStatistics = dict[str, dict[str, Tensor]]
+Signals = dict[str, dict[str, Distribution]]
 
 
 @dataclass
@@ -34,6 +36,8 @@ class TrialResult:
         (step, split, loss, accuracy, learning rate) in the order of CURVE_COLUMNS's step and SPLITS.
     layers
         (step, layer, depth, statistics by column name).
+    histograms
+        (step, layer, depth, quantity, low, high, share), in the order of HISTOGRAM_COLUMNS.
     metrics
         Cells of trials.csv by column name; a loss may be not finite.
     rate
@@ -51,6 +55,7 @@ class TrialResult:
     steps_per_epoch: int = 1
     curve: list[tuple[int, str, float | None, float | None, float]] = field(default_factory=list)
     layers: list[tuple[int, str, int, dict[str, float]]] = field(default_factory=list)
+    histograms: list[tuple[int, str, int, str, float, float, float]] = field(default_factory=list)
     metrics: dict[str, float | None] = field(default_factory=dict)
     rate: float = 0.0
     best_loss: float = math.inf
@@ -135,8 +140,7 @@ def train_stack(
     trials
         As for `Stack`.
     probes
-        "standard" probes layers and the training part after every epoch, "light" only before
-        training and at the end.
+        As for `Pack`.
     course
         Where to go on from, and whom to tell of every step and epoch.
 
@@ -150,7 +154,7 @@ def train_stack(
     course = course or Course()
     begun = course.begin()
     stack = Stack(trials, store, device, dtype)
-    recorder = _Recorder(stack)
+    recorder = _Recorder(stack, probes)
     if begun is None:
         recorder.untrained()
     else:
@@ -164,7 +168,7 @@ def train_stack(
         if epoch == 1:  # before the losses say who diverged: what was measured of the untrained network stays
             recorder.first_step(first)
         recorder.minibatches(step - per_epoch, losses.cpu(), rates, kept)
-        recorder.end_of_epoch(step, last, probe=probes == "standard" or epoch == epochs)
+        recorder.end_of_epoch(step, last, final=epoch == epochs)
         if not recorder.retire(everyone=epoch == epochs):
             break
         course.end_epoch(partial(recorder.moment, epoch))
@@ -177,8 +181,9 @@ class _Recorder:
     `_live` holds, for each trial still in the stack, its place in `results`.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, probes: Probes) -> None:
         self._stack = stack
+        self._probes = probes
         self._live = list(range(len(stack.trials)))
         self.results = [
             TrialResult(
@@ -194,6 +199,7 @@ class _Recorder:
         ]
         self._depth = {layer.name: depth for depth, layer in enumerate(stack.layers, 1)}
         self._untrained: LayerStatistics = {}
+        self._untrained_signals: Signals = {}
 
     def moment(self, epoch: int) -> Moment:
         """Return the moment at the end of an epoch."""
@@ -217,16 +223,20 @@ class _Recorder:
 
     def untrained(self) -> None:
         """Measure the networks before any step."""
-        evaluation, self._untrained = self._stack.probe(untrained=True)
-        self._note(0, "train", evaluation)
+        if self._probes != "off":
+            evaluation, self._untrained = self._stack.probe(untrained=True)
+            self._note(0, "train", evaluation)
+            self._dead_units("initial_dead_fraction", self._untrained)
+        if self._probes == "full":
+            self._untrained_signals = self._stack.signals(untrained=True)
         self._note(0, "validation", self._stack.evaluate("validation"))
-        self._dead_units("initial_dead_fraction", self._untrained)
         for result, penalty in zip(self.results, self._stack.penalties().tolist(), strict=True):
             result.metrics["first_penalty"] = penalty
 
     def first_step(self, movement: Movement) -> None:
         """Complete the statistics of the untrained layers with what the first step did to them."""
         self._layers(0, self._untrained, movement)
+        self._signals(0, self._untrained_signals)
 
     def minibatches(self, before: int, losses: Tensor, rates: Tensor, kept: Sequence[int]) -> None:
         """Record an epoch's minibatch losses and rates, (steps, trials), the first taken at step `before` + 1."""
@@ -247,8 +257,8 @@ class _Recorder:
             if sound[i] < len(losses):
                 result.status = "diverged"
 
-    def end_of_epoch(self, step: int, movement: Movement, probe: bool) -> None:
-        """Evaluate on validation data and, where asked or a trial stops here, on training data, layer by layer."""
+    def end_of_epoch(self, step: int, movement: Movement, final: bool) -> None:
+        """Evaluate on validation data and, where probes ask for it or a trial ends here, on training data, layer by layer."""
         validation = self._stack.evaluate("validation")
         self._note(step, "validation", validation)
         self._stack.observe(validation)
@@ -260,12 +270,18 @@ class _Recorder:
             metrics["best_validation_accuracy"] = max(metrics.get("best_validation_accuracy") or 0.0, accuracy)
             if result.loses_patience(loss):
                 stopping.append(i)
-        if probe or stopping:
-            positions = None if probe else stopping
+        if self._probes == "off":
+            return
+        everyone = final or self._probes != "light"
+        if everyone or stopping:
+            positions = None if everyone else stopping
             evaluation, layers = self._stack.probe(positions=positions)
             self._note(step, "train", evaluation, positions)
             self._dead_units("final_dead_fraction", layers, positions)
             self._layers(step, layers, movement, positions)
+        if self._probes == "full" and (final or stopping):
+            positions = None if final else stopping
+            self._signals(step, self._stack.signals(positions=positions), positions)
 
     def retire(self, everyone: bool) -> bool:
         """Look at the test data of the trials that leave: all of them, or those that diverged or stopped.
@@ -282,7 +298,9 @@ class _Recorder:
                 loss, accuracy = evaluation.loss[row].item(), evaluation.accuracy[row].item()
                 prefix = "test" if part == "test" else f"final_{part}"
                 result.metrics |= {f"{prefix}_loss": loss, f"{prefix}_accuracy": accuracy}
-                if part == "test":
+                if part == "train" and self._probes == "off" and not math.isfinite(loss):
+                    result.status = "diverged"
+                if part == "test" or (part == "train" and self._probes == "off" and result.status != "diverged"):
                     result.curve.append((result.steps_run, part, loss, accuracy, result.rate))
             result.curve.sort(key=lambda row: (row[0], SPLITS.index(row[1])))
         staying = [i for i in range(len(self._live)) if i not in set(leaving)]
@@ -314,6 +332,16 @@ class _Recorder:
                 cells = {key: column[row] for key, column in values.items()}
                 cells |= {key: column[i] for key, column in moved.items()}
                 result.layers.append((step, layer, self._depth[layer], cells))
+
+    def _signals(self, step: int, found: Signals, positions: list[int] | None = None) -> None:
+        """Add to a step's layer statistics, and to the histograms, how signals are distributed."""
+        for row, _, result in self._each(positions):
+            statistics = {layer: cells for at, layer, _, cells in result.layers if at == step}
+            for layer, quantities in found.items():
+                statistics[layer]["backward_std"] = quantities["gradient"].std[row].item()
+                for quantity, distribution in quantities.items():
+                    bins = distribution.bins(row)
+                    result.histograms += [(step, layer, self._depth[layer], quantity, *each) for each in bins]
 
     def _dead_units(self, column: str, layers: LayerStatistics, positions: list[int] | None = None) -> None:
         """Note the dead share of all hidden units; hidden layers of unlike width count by their units."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.tables import (
     CURVE_COLUMNS,
+    HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
     PACK_COLUMNS,
     SELECTED_COLUMNS,
@@ -21,12 +22,13 @@ from trainatlas.analysis.tables import (
     write_table,
 )
 from trainatlas.study.errors import UserError
-from trainatlas.train.records import SPLITS, STATUSES, Column, names
+from trainatlas.train.records import QUANTITIES, SPLITS, STATUSES, Column, names
 
 TABLES = {
     "trials": TRIAL_COLUMNS,
     "curves": CURVE_COLUMNS,
     "layers": LAYER_COLUMNS,
+    "histograms": HISTOGRAM_COLUMNS,
     "packs": PACK_COLUMNS,
     "selected": SELECTED_COLUMNS,
 } | {f"analysis_{name}": columns for name, columns in ANALYSIS_TABLES.items()}
@@ -37,6 +39,8 @@ def cell(column: Column) -> object:
         return STATUSES[0]
     if column.name == "split":
         return SPLITS[0]
+    if column.name == "quantity":
+        return QUANTITIES[0]
     return {"text": "a", "whole": 1, "number": 0.5}[column.kind]
 
 
@@ -63,7 +67,7 @@ def test_cells_that_may_be_empty_may_be_and_the_others_not(name: str, tmp_path: 
         table.loc[0, column.name] = None
         text = table.to_csv(index=False)
         path.write_text(text, encoding="utf-8")
-        if column.optional or (column.kind == "text" and column.name not in ("status", "split")):
+        if column.optional or (column.kind == "text" and column.name not in ("status", "split", "quantity")):
             assert len(read_table(path, columns, "")) == 2
         else:
             with pytest.raises(UserError) as caught:

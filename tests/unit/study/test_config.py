@@ -161,7 +161,7 @@ BAD = {
         put("exclude", value=[EXCLUSION | {"when": {"activation": ["relu", "tanh"]}}]),
         ["exclude", "every cell"],
     ),
-    "unknown probes": (put("probes", value="heavy"), ["probes", '"heavy"', "'light' or 'standard'"]),
+    "unknown probes": (put("probes", value="heavy"), ["probes", '"heavy"', "'off', 'light', 'standard' or 'full'"]),
     "empty packs": (put("pack_trials", value=0), ["pack_trials", "0", "greater than or equal to 1"]),
     "empty title": (put("title", value=""), ["title", "at least one"]),
     "level over two lines": (put("factors", "activation", value=["re\nlu"]), ["activation"]),
@@ -270,6 +270,13 @@ def test_a_study_says_what_its_file_says(tiny: Content, study_of: StudyOf) -> No
         "steps_to_validation_accuracy_0.2",
         "steps_to_train_error_0.001",
     ]
+
+
+def test_yamls_off_is_the_level_off_of_probes(tiny: Content, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    for level in ("off", "light", "standard", "full"):
+        path.write_text(f"{yaml.safe_dump(tiny)}probes: {level}\n", encoding="utf-8")
+        assert load_study(path, TABLES).probes == level
 
 
 def test_yamls_null_is_the_level_none(tiny: Content, study_of: StudyOf) -> None:

@@ -128,16 +128,17 @@ def test_the_summary_counts_excluded_cells_by_reason(tiny: Content, study_of: St
     assert summary["cells"] == 10
 
 
-def test_tuning_runs_are_probed_lightly_and_the_others_as_the_study_says(
-    tiny: Content, study_of: StudyOf, tmp_path: Path
+@pytest.mark.parametrize("probes", ["off", "light", "standard", "full"])
+def test_tuning_runs_are_probed_lightly_if_at_all_and_the_others_as_the_study_says(
+    probes: str, tiny: Content, study_of: StudyOf, tmp_path: Path
 ) -> None:
-    study = study_of(tiny)
+    study = study_of(tiny | {"probes": probes})
     summary = write_first_plan(study, tmp_path, structure)
     stages = {row["trial_id"]: row["stage"] for row in read_plan(tmp_path, "first")}
     for name in summary["packs"]:
         pack = read_pack(pack_path(tmp_path, name))
         (stage,) = {stages[trial.trial_id] for trial in pack.trials}
-        assert pack.probes == ("light" if stage == "tuning" else "standard")
+        assert pack.probes == (probes if stage != "tuning" or probes == "off" else "light")
 
 
 def test_planning_twice_writes_no_pack_anew(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:

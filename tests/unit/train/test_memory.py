@@ -33,7 +33,7 @@ trials = [replace(base, seed=i % 2, **changes) for i in range(number)]
 device = prepare_process()
 store = ExampleStore(device)
 needed = predict(trials, store).of(number)
-train_stack(trials, store, device)
+train_stack(trials, store, device, "full")  # takes the most
 used = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024  # not the parent's, as rusage may be
 print(json.dumps([needed, used]))
 """

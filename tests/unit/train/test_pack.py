@@ -19,6 +19,7 @@ from trainatlas.train import pack as module
 from trainatlas.train.pack import train_pack
 from trainatlas.train.records import (
     CURVE_COLUMNS,
+    HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
     PACK_COLUMNS,
     TRIAL_COLUMNS,
@@ -26,7 +27,13 @@ from trainatlas.train.records import (
 from trainatlas.train.stacked import TrialResult, train_stack
 
 CPU = torch.device("cpu")
-TABLES = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS, "layers": LAYER_COLUMNS, "pack": PACK_COLUMNS}
+TABLES = {
+    "trials": TRIAL_COLUMNS,
+    "curves": CURVE_COLUMNS,
+    "layers": LAYER_COLUMNS,
+    "histograms": HISTOGRAM_COLUMNS,
+    "pack": PACK_COLUMNS,
+}
 
 TRIAL = Trial("digits", "mlp(depth=2, width=8)", "relu", "kaiming_normal", "none", "sgd", "raw", 0.1, 64, 2, 0)
 TRIALS = (
@@ -43,7 +50,7 @@ DIVERGES = TRIALS[-1]
 def train(trials: Sequence[Trial], out: Path, said: list[str] | None = None) -> dict[str, pd.DataFrame]:
     """Train a pack, read its tables the way later stages do, and return them."""
     say = (lambda line: None) if said is None else said.append
-    train_pack(Pack("0123456789ab", "standard", tuple(trials)), out, CPU, 0.0, say)
+    train_pack(Pack("0123456789ab", "full", tuple(trials)), out, CPU, 0.0, say)
     return {name: read_table(out / f"{name}.csv", columns, "") for name, columns in TABLES.items()}
 
 
@@ -67,9 +74,16 @@ def test_trials_out_are_trials_in(trained: tuple[Path, dict[str, pd.DataFrame]])
 def test_every_trial_has_its_curve_and_its_layers(trained: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     ids = {trial.trial_id for trial in TRIALS}
     curves, layers = trained[1]["curves"], trained[1]["layers"]
-    assert set(curves["trial_id"]) == set(layers["trial_id"]) == ids
+    histograms = trained[1]["histograms"]
+    assert set(curves["trial_id"]) == set(layers["trial_id"]) == set(histograms["trial_id"]) == ids
     assert not curves.duplicated(["trial_id", "step", "split"]).any()
     assert not layers.duplicated(["trial_id", "step", "layer"]).any()
+    place = ["trial_id", "step", "layer", "quantity"]
+    assert not histograms.duplicated([*place, "low"]).any()
+    assert histograms.groupby(place)["share"].sum().to_numpy() == pytest.approx(1.0, abs=1e-6)
+    assert (histograms["low"] <= histograms["high"]).all()
+    measured = layers.dropna(subset="backward_std")
+    assert set(map(tuple, histograms[place[:3]].to_numpy())) == set(map(tuple, measured[place[:3]].to_numpy()))
     assert (curves["epoch"] - curves["step"] / 16).abs().max() < 1e-5
     rates = curves.groupby("trial_id")["learning_rate"].unique()
     for trial in TRIALS:
@@ -94,7 +108,7 @@ def test_training_again_yields_the_same_bytes_times_apart(
     trained: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path
 ) -> None:
     train(TRIALS[::-1], tmp_path)
-    for name in ("trials", "curves", "layers"):
+    for name in ("trials", "curves", "layers", "histograms"):
         assert (tmp_path / f"{name}.csv").read_bytes() == (trained[0] / f"{name}.csv").read_bytes()
 
 
@@ -154,7 +168,7 @@ def test_every_trial_may_fail_and_still_has_its_row(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(module, "train_stack", broken)
     tables = train(TRIALS, tmp_path)
     assert tables["trials"]["status"].tolist() == ["failed"] * len(TRIALS)
-    assert (len(tables["curves"]), len(tables["layers"])) == (0, 0)
+    assert {len(tables[name]) for name in ("curves", "layers", "histograms")} == {0}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("the user's mistake")])

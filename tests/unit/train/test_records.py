@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.train.records import (
     CURVE_COLUMNS,
+    HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
     PACK_COLUMNS,
     TRIAL_COLUMNS,
@@ -19,7 +20,13 @@ from trainatlas.train.records import (
     number,
 )
 
-TABLES = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS, "layers": LAYER_COLUMNS, "packs": PACK_COLUMNS}
+TABLES = {
+    "trials": TRIAL_COLUMNS,
+    "curves": CURVE_COLUMNS,
+    "layers": LAYER_COLUMNS,
+    "histograms": HISTOGRAM_COLUMNS,
+    "packs": PACK_COLUMNS,
+}
 
 
 @given(total=st.integers(1, 10**6))

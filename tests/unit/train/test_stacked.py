@@ -134,6 +134,66 @@ def test_light_probes_look_at_layers_at_both_ends_and_change_nothing_else(mixed:
         assert set(curve_of(light, "train")) == {0, 48}
 
 
+def test_full_probes_add_signals_at_both_ends_and_change_nothing_else(mixed: list[TrialResult]) -> None:
+    for full, standard in zip(train(MIXED, probes="full"), mixed, strict=True):
+        assert (full.curve, full.metrics) == (standard.curve, standard.metrics)
+        for (*place, cells), (*expected_place, expected) in zip(full.layers, standard.layers, strict=True):
+            measured = set(cells) - set(expected)
+            assert place == expected_place and expected.items() <= cells.items()
+            assert measured == ({"backward_std"} if place[0] in (0, EPOCHS * PER_EPOCH) else set())
+        assert standard.histograms == []
+        assert {row[:4] for row in full.histograms} == {
+            (step, layer, depth, quantity)
+            for step in (0, EPOCHS * PER_EPOCH)
+            for depth, layer in enumerate(("hidden.0", "hidden.1", "output"), 1)
+            for quantity in ("activation", "gradient")
+        }
+
+
+def test_signals_are_those_of_the_trials_own_network() -> None:
+    trials = [replace(TRIAL, init="normal"), TRIAL]
+    results = train(trials, probes="full")
+    stack = Stack(trials, STORES[torch.float64], CPU, torch.float64)
+    for step in (0, EPOCHS * PER_EPOCH):
+        if step:
+            for epoch in range(1, EPOCHS + 1):
+                stack.train_epoch(epoch)
+        found = stack.signals(untrained=step == 0)
+        for i, result in enumerate(results):
+            for at, layer, _, cells in result.layers:
+                if at == step:
+                    assert cells["backward_std"] == pytest.approx(found[layer]["gradient"].std[i].item(), rel=1e-9)
+            for quantity in ("activation", "gradient"):
+                bins = [row[4:] for row in result.histograms if row[:2] == (step, "hidden.1") and row[3] == quantity]
+                assert bins == [pytest.approx(each) for each in found["hidden.1"][quantity].bins(i)]
+
+
+def test_without_probes_no_layer_is_looked_at_and_the_training_part_at_the_end_alone(
+    mixed: list[TrialResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise AssertionError("probed")
+
+    monkeypatch.setattr(Stack, "probe", forbidden)
+    monkeypatch.setattr(Stack, "signals", forbidden)
+    for off, standard in zip(train(MIXED, probes="off"), mixed, strict=True):
+        assert (off.layers, off.histograms, off.status) == ([], [], "ok")
+        assert set(curve_of(off, "train")) == {EPOCHS * PER_EPOCH}
+        for split in ("train_batch", "validation", "test"):
+            assert curve_of(off, split) == curve_of(standard, split)
+        assert curve_of(off, "train").items() <= curve_of(standard, "train").items()
+        missing = {"initial_dead_fraction", "final_dead_fraction"}
+        assert off.metrics == {name: value for name, value in standard.metrics.items() if name not in missing}
+
+
+@pytest.mark.parametrize("probes", ["off", "full"])
+def test_every_probe_level_tells_who_diverged(probes: str) -> None:
+    diverged, sound = train([BLOWN_UP, replace(TRIAL, normalisation="none")], torch.float32, probes)
+    assert (diverged.status, sound.status) == ("diverged", "ok")
+    assert {row[0] for row in diverged.histograms} == ({0} if probes == "full" else set())
+    assert list(curve_of(diverged, "train")) == ([0] if probes == "full" else [])
+
+
 def test_the_best_epoch_is_remembered_when_later_ones_are_worse() -> None:
     rough = [replace(TRIAL, learning_rate=rate, epochs=6, normalisation="none") for rate in (0.5, 1.0, 2.0)]
     results = train(rough)
@@ -331,13 +391,18 @@ def test_early_stopping_leaves_with_all_it_had_and_its_neighbours_do_not_notice(
     patient = replace(TRIAL, epochs=8, regularisation="early_stopping(patience=2, min_delta=0.05)")
     slow = replace(patient, learning_rate=1e-5)
     fast = replace(patient, learning_rate=0.1)
-    for probes in ("standard", "light"):
+    for probes in ("off", "full", "standard", "light"):
         results = train([slow, fast], probes=probes)
         assert results[0].status == "stopped_early"
         assert (results[0].epochs_run, results[0].steps_run) == (3, 3 * PER_EPOCH)
-        assert results[0].metrics["final_dead_fraction"] is not None
-        assert max(step for step, *_ in results[0].layers) == 3 * PER_EPOCH
+        if probes != "off":
+            assert results[0].metrics["final_dead_fraction"] is not None
+            assert max(step for step, *_ in results[0].layers) == 3 * PER_EPOCH
+        ends = {0, 3 * PER_EPOCH} if probes == "full" else set()
+        assert {row[0] for row in results[0].histograms} == ends
+        assert {step for step, *_, cells in results[0].layers if "backward_std" in cells} == ends
         assert list(curve_of(results[0], "test")) == [3 * PER_EPOCH]
+        assert max(curve_of(results[0], "train")) == 3 * PER_EPOCH
         assert results[1].epochs_run > 3
         assert_same_numbers(results[1], train([fast], probes=probes)[0], 1e-9)
     reference = train_reference(slow, STORES[torch.float64], None, torch.float64)
