@@ -18,6 +18,7 @@ from trainatlas.analysis.aggregate import aggregate
 from trainatlas.analysis.analyse import analyse, read_gathered, write_analysis
 from trainatlas.analysis.selection import select
 from trainatlas.catalogue import TABLES, structure
+from trainatlas.data.prepare import prepare
 from trainatlas.report.render import write_report
 from trainatlas.study.config import Study, load_study
 from trainatlas.study.planning import pack_path, read_pack, write_first_plan, write_plan
@@ -183,6 +184,7 @@ def built_report(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
     path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     study = load_study(path, TABLES)
     results, reports = folder / "results", folder / "reports"
+    prepare(study, results)
     write_analysis(run_stages(study, results), results)
     write_report(study, results, reports)
     return BuiltReport(study, results, reports)

@@ -12,6 +12,7 @@ rule aggregate:
         trials=f"{RESULTS}/trials.csv",
         curves=f"{RESULTS}/curves.csv",
         layers=f"{RESULTS}/layers.csv",
+        histograms=f"{RESULTS}/histograms.csv",
         packs=f"{RESULTS}/packs.csv",
         provenance=f"{RESULTS}/provenance.json",
     log:
@@ -31,6 +32,7 @@ rule analyse:
         trials=f"{RESULTS}/trials.csv",
         curves=f"{RESULTS}/curves.csv",
         layers=f"{RESULTS}/layers.csv",
+        histograms=f"{RESULTS}/histograms.csv",
         rates=f"{RESULTS}/selected.csv",
     output:
         expand(f"{RESULTS}/analysis/{{table}}.csv", table=ANALYSIS_TABLES),

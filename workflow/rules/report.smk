@@ -5,6 +5,7 @@ rule report:
     input:
         study=STUDY,
         provenance=f"{RESULTS}/provenance.json",
+        data=f"{RESULTS}/data.json",
         trials=f"{RESULTS}/trials.csv",
         analysis=rules.analyse.output,
     output:

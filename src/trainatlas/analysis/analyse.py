@@ -15,6 +15,7 @@ from trainatlas.analysis.effects import (
     random_shares,
     variance_shares,
 )
+from trainatlas.analysis.layers import histogram_choice, layer_gains, layer_summaries
 from trainatlas.analysis.summaries import (
     cell_summaries,
     coverage,
@@ -23,6 +24,7 @@ from trainatlas.analysis.summaries import (
 )
 from trainatlas.analysis.tables import (
     CURVE_COLUMNS,
+    HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
     SELECTED_COLUMNS,
     read_table,
@@ -46,6 +48,7 @@ class Gathered:
     trials: pd.DataFrame
     curves: pd.DataFrame
     layers: pd.DataFrame
+    histograms: pd.DataFrame
     selected: pd.DataFrame
 
 
@@ -56,6 +59,7 @@ def read_gathered(study: Study, results: Path) -> Gathered:
         read_table(results / "trials.csv", trial_columns(study), made_by),
         read_table(results / "curves.csv", CURVE_COLUMNS, made_by),
         read_table(results / "layers.csv", LAYER_COLUMNS, made_by),
+        read_table(results / "histograms.csv", HISTOGRAM_COLUMNS, made_by),
         read_table(results / "selected.csv", SELECTED_COLUMNS, "trainatlas select"),
     )
 
@@ -82,6 +86,9 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "convergence": convergence(final, study.targets, levels),
         "curves": curve_summaries(final, gathered.curves, _best_trials(final, cells, levels), levels),
         "units": unit_summaries(final, gathered.layers),
+        "layers": layer_summaries(final, gathered.layers),
+        "layer_gains": layer_gains(final, gathered.layers),
+        "histograms": histogram_choice(final, gathered.histograms, study.factors),
         "coverage": coverage(trials, levels),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainatlas.study.trial import FACTORS
-from trainatlas.train.records import STATUSES, Column
+from trainatlas.train.records import HISTOGRAM_COLUMNS, STATUSES, Column
 
 EFFECT_COLUMNS = (
     Column("term", "text", "a factor, two factors joined by ' x ', or the remainder (higher orders and noise)"),
@@ -121,6 +121,39 @@ UNIT_COLUMNS = (
     Column("trials", "whole", "runs measured"),
 )
 
+_ARM = (
+    Column("activation", "text", "level of the factor"),
+    Column("init", "text", "level of the factor"),
+    Column("normalisation", "text", "level of the factor"),
+)
+
+LAYER_SUMMARY_COLUMNS = (
+    *_ARM,
+    Column("layer", "text", "path of the layer"),
+    Column("depth", "whole", "1 for the first layer"),
+    Column("step", "whole", "optimizer steps taken"),
+    Column("activation_std", "number", "standard deviation of the layer's outputs, geometric mean over seeds"),
+    Column("activation_low", "number", "lower end of the 95 % interval over seeds", optional=True),
+    Column("activation_high", "number", "upper end", optional=True),
+    Column("backward_std", "number", "standard deviation of the gradient (see layers.csv), likewise", optional=True),
+    Column("backward_low", "number", "lower end of the 95 % interval over seeds", optional=True),
+    Column("backward_high", "number", "upper end", optional=True),
+    Column("seeds", "whole", "seeds behind the row, each the median of its final runs"),
+)
+
+LAYER_GAIN_COLUMNS = (
+    *_ARM,
+    Column("forward", "number", "factor by which one more hidden layer multiplies activation_std, before training"),
+    Column("forward_low", "number", "lower end of the 95 % interval over seeds", optional=True),
+    Column("forward_high", "number", "upper end", optional=True),
+    Column("backward", "number", "factor by which one more hidden layer on the way back multiplies backward_std"),
+    Column("backward_low", "number", "lower end of the 95 % interval over seeds", optional=True),
+    Column("backward_high", "number", "upper end", optional=True),
+    Column("seeds", "whole", "seeds behind the row, each the median of its final runs"),
+)
+
+HISTOGRAM_CHOICE_COLUMNS = (*_ARM, *HISTOGRAM_COLUMNS)
+
 ANALYSIS_TABLES: dict[str, tuple[Column, ...]] = {
     "effects": EFFECT_COLUMNS,
     "random_effects": EFFECT_COLUMNS,
@@ -132,6 +165,9 @@ ANALYSIS_TABLES: dict[str, tuple[Column, ...]] = {
     "convergence": CONVERGENCE_COLUMNS,
     "curves": CURVE_SUMMARY_COLUMNS,
     "units": UNIT_COLUMNS,
+    "layers": LAYER_SUMMARY_COLUMNS,
+    "layer_gains": LAYER_GAIN_COLUMNS,
+    "histograms": HISTOGRAM_CHOICE_COLUMNS,
     "coverage": COVERAGE_COLUMNS,
 }
 """Every table of the analysis, by the name of its file under `analysis/`."""

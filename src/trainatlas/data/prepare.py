@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def examples_of(data: DataSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def describe(study: Study, data: DataSet) -> dict[str, Any]:
-    """Return sizes, class counts, and mean and standard deviation of each channel over all but given test examples."""
+    """Return sizes, class counts, checksum, and mean and std of each channel over all but given test examples."""
     kept = np.arange(len(data.y)) if data.part is None else np.flatnonzero(data.part != 2)
     total, square, number = 0.0, 0.0, 0
     for start in range(0, len(kept), DESCRIBED_AT_ONCE):
@@ -63,6 +64,7 @@ def describe(study: Study, data: DataSet) -> dict[str, Any]:
     return {
         "data": study.data,
         "digest": study.facts.digest,
+        "sha256": _checksum(data),
         "shape": list(data.x.shape[1:]),
         "classes": list(data.classes),
         "class_counts": counts.tolist(),
@@ -72,3 +74,12 @@ def describe(study: Study, data: DataSet) -> dict[str, Any]:
         "channel_mean": np.round(mean, 6).tolist(),
         "channel_std": np.round(np.sqrt(np.maximum(square / number - mean**2, 0.0)), 6).tolist(),
     }
+
+
+def _checksum(data: DataSet) -> str:
+    """Return the SHA-256 of the examples and classes as loaded: their types, shapes and bytes."""
+    total = hashlib.sha256()
+    for array in (data.x, data.y):
+        total.update(f"{array.dtype.str} {array.shape}\n".encode())
+        total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()

@@ -5,15 +5,16 @@ Pure functions from tables to text; the sentences of the answer are in `trainatl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
 from trainatlas.catalogue import TABLES
 from trainatlas.report import figures
-from trainatlas.report.figures import Figure
+from trainatlas.report.blocks import Content, Figure, Section, Table
+from trainatlas.report.data import data_table, split_in_words
+from trainatlas.report.depth import layer_section
 from trainatlas.report.findings import arm_name, counts, findings
 from trainatlas.report.wording import (
     duration,
@@ -26,54 +27,17 @@ from trainatlas.report.wording import (
 )
 from trainatlas.study.config import Study
 from trainatlas.study.levels import full_text, name_of, split_parts
-from trainatlas.study.splits import part_sizes
 
 LISTED_TRIALS = 30
 LISTED_ARMS = 16
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table as it is shown: cells are text, numeric columns are set right.
-
-    Attributes
-    ----------
-    data
-        Name of the analysis table it was made from, or "" when there is none.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    note: str = ""
-    data: str = ""
-    text_columns: int = 1
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report with its own heading."""
-
-    anchor: str
-    title: str
-    paragraphs: list[str] = field(default_factory=list)
-    blocks: list[Figure | Table] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Content:
-    """Everything the templates show."""
-
-    title: str
-    question: str
-    findings: list[str]
-    counts: list[tuple[str, str]]
-    sections: list[Section]
-    digest: str
-
-
 def build_content(
-    study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame], provenance: dict[str, Any]
+    study: Study,
+    trials: pd.DataFrame,
+    tables: dict[str, pd.DataFrame],
+    provenance: dict[str, Any],
+    data: dict[str, Any],
 ) -> Content:
     """Put the report together.
 
@@ -85,6 +49,8 @@ def build_content(
         The analysis, by name.
     provenance
         As `trainatlas aggregate` wrote it.
+    data
+        What `trainatlas prepare` wrote of the data.
     """
     final = trials[trials["stage"] == "final"].assign(test_accuracy=lambda t: t["test_accuracy"].fillna(0.0))
     draws = trials[trials["stage"] == "random"].assign(test_accuracy=lambda t: t["test_accuracy"].fillna(0.0))
@@ -94,7 +60,8 @@ def build_content(
             makers.append(lambda: _what_matters(study, tables))
         makers += [
             lambda: _loss_curves(study, tables),
-            lambda: _units(study, tables),
+            *([lambda: _units(study, tables)] if len(tables["units"]) else []),
+            *([lambda: layer_section(study, tables)] if len(tables["layer_gains"]) else []),
             lambda: _convergence(study, final, tables),
             lambda: _accuracy(study, tables),
             lambda: _rates(study, tables, provenance),
@@ -102,7 +69,7 @@ def build_content(
     if len(draws):
         makers.append(lambda: _random(study, draws, tables))
     makers += [
-        lambda: _design(study, trials, tables, provenance),
+        lambda: _design(study, trials, tables, provenance, data),
         lambda: _methods(study),
         lambda: _provenance(provenance),
     ]
@@ -342,7 +309,13 @@ def _random(study: Study, draws: pd.DataFrame, tables: dict[str, pd.DataFrame]) 
     )
 
 
-def _design(study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame], provenance: dict[str, Any]) -> Section:
+def _design(
+    study: Study,
+    trials: pd.DataFrame,
+    tables: dict[str, pd.DataFrame],
+    provenance: dict[str, Any],
+    data: dict[str, Any],
+) -> Section:
     factors = [
         (
             factor_name(factor),
@@ -368,6 +341,7 @@ def _design(study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame],
     ]
     excluded = [(rule["reason"], f"{rule['cells']:,}") for rule in provenance["excluded_cells"]]
     blocks: list[Figure | Table] = [
+        data_table(data),
         Table("Factors and levels", ("factor", "levels; the first is the reference"), factors, text_columns=2),
         Table(
             "Trials by stage and how they ended",
@@ -418,7 +392,7 @@ def _design(study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame],
         [
             f"Data: {study.data}. Network: {full_text(study.network, TABLES['network'])}. "
             f"Budget: {study.epochs} epochs of batches of {study.batch_size}. "
-            + _split_in_words(study)
+            + split_in_words(study)
             + (
                 "No combination of levels is excluded."
                 if not excluded
@@ -427,20 +401,6 @@ def _design(study: Study, trials: pd.DataFrame, tables: dict[str, pd.DataFrame],
         ],
         blocks,
     )
-
-
-def _split_in_words(study: Study) -> str:
-    sizes = part_sizes(study.facts.examples, study.validation_share, study.test_share, study.facts.given)
-    validation, test = study.facts.given or (0, 0)
-    given = [name for name, number in (("validation", validation), ("test", test)) if number]
-    text = f"{sizes.train:,} examples are for training, {sizes.validation:,} for validation, {sizes.test:,} for test"
-    if given:
-        text += f"; the {' and '.join(given)} part{'s are' if len(given) > 1 else ' is'} the data's own"
-    drawn = [name for name in ("validation", "test") if name not in given]
-    if not drawn:
-        return f"{text}. "
-    what = "split" if len(drawn) > 1 else f"{drawn[0]} part"
-    return f"{text}; the {what} is stratified by class and drawn anew for each seed. "
 
 
 def _methods(study: Study) -> Section:

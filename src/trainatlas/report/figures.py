@@ -1,122 +1,34 @@
 """Every figure of the report, drawn once as SVG for both the page and the document.
 
-A function takes tidy tables and returns a `Figure`; nothing is read or written here. Five hues of
-seaborn's colour-blind-safe palette at most, told apart by dashes and markers as well.
+A function takes tidy tables and returns a `Figure`; nothing is read or written here. Those of what depth does are
+in `trainatlas.report.depth`.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
-import matplotlib as mpl
-
-mpl.use("svg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from trainatlas.report.blocks import Figure
+from trainatlas.report.drawing import MARKERS, PALETTE, canvas_of, level_legend, line_of, percent_axis, svg_of
 from trainatlas.report.wording import factor_name, level_name, points, points_interval, term_name
 from trainatlas.study.config import Study
-
-WIDTH = 7.1
-"""Inches: the text width of an A4 page with the document's margins."""
-
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "trainatlas",
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "axes.titlesize": 9,
-    "axes.labelsize": 8.5,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.title_fontsize": 8,
-    "axes.edgecolor": "#666666",
-    "axes.linewidth": 0.6,
-    "grid.color": "#e3e3e3",
-    "grid.linewidth": 0.5,
-    "lines.linewidth": 1.4,
-    "figure.dpi": 100,
-}
-_HUES = sns.color_palette("colorblind")
-_PALETTE = [_HUES[i] for i in (0, 1, 2, 3, 4)]
-_DASHES: list[tuple[int, tuple[float, ...]]] = [
-    (0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)), (0, (2, 2)),
-]  # fmt: skip
-_MARKERS = "osD^vX"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawn figure.
-
-    Attributes
-    ----------
-    name
-        Stem of its file.
-    svg
-        The drawing.
-    title, caption, alt
-        What it shows; what it says and how to read it; the same for those who cannot see it.
-    data
-        Name of the table it was drawn from.
-    """
-
-    name: str
-    svg: str
-    title: str
-    caption: str
-    alt: str
-    data: str
-
-
-def _canvas(rows: int, columns: int, height: float, share: bool = True) -> tuple[Canvas, np.ndarray]:
-    sns.set_theme(style="whitegrid", rc=_STYLE)
-    canvas, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, height), sharex=share, sharey=share, squeeze=False, layout="constrained"
-    )
-    return canvas, axes
-
-
-def _svg(canvas: Canvas) -> str:
-    buffer = io.StringIO()
-    canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches=None)
-    plt.close(canvas)
-    return buffer.getvalue()
-
-
-def _look(position: int) -> dict[str, Any]:
-    """Return the line style of a factor's level, by its position."""
-    return {"color": _PALETTE[position % 5], "linestyle": _DASHES[position % 6]}
-
-
-def _percent(axis: Axes, which: str, decimals: int = 0) -> None:
-    getattr(axis, f"{which}axis").set_major_formatter(PercentFormatter(1.0, decimals=decimals, symbol="%"))
-
-
-def _level_legend(axis: Axes, levels: Sequence[str], **where: Any) -> None:
-    handles = [Line2D([], [], label=level_name(level), **_look(i)) for i, level in enumerate(levels)]
-    axis.legend(handles=handles, frameon=False, handlelength=2.6, **where)
 
 
 def variance_shares(effects: pd.DataFrame, random: pd.DataFrame) -> Figure:
     """Draw shares of the variance of test accuracy, grid beside random sample."""
     shown = effects[effects["order"] > 0].sort_values("share", ascending=True)
     shown = shown.tail(12)
-    canvas, axes = _canvas(1, 1, 0.9 + 0.27 * len(shown), share=False)
+    canvas, axes = canvas_of(1, 1, 0.9 + 0.27 * len(shown), share=False)
     axis = axes[0, 0]
     rows = np.arange(len(shown))
-    colors = [_PALETTE[0] if order == 1 else _PALETTE[1] for order in shown["order"]]
+    colors = [PALETTE[0] if order == 1 else PALETTE[1] for order in shown["order"]]
     axis.barh(rows, shown["share"], color=colors, height=0.62)
     axis.hlines(rows, shown["low"], shown["high"], color="#222222", linewidth=1.1)
     drawn = random.set_index("term")["share"].reindex(shown["term"]) if len(random) else shown["share"]
@@ -126,11 +38,11 @@ def variance_shares(effects: pd.DataFrame, random: pd.DataFrame) -> Figure:
     axis.set_yticks(rows, labels)
     axis.set_xlabel("share of the variance of test accuracy over the grid; line: 95% interval over seeds")
     axis.set_xlim(0, max(shown["high"].max(), shown["share"].max(), drawn.max(), 0.01) * 1.05)
-    _percent(axis, "x")
+    percent_axis(axis, "x")
     axis.grid(axis="y", visible=False)
     handles = [
-        Line2D([], [], marker="s", linestyle="none", color=_PALETTE[0], label="a factor by itself"),
-        Line2D([], [], marker="s", linestyle="none", color=_PALETTE[1], label="two factors together"),
+        Line2D([], [], marker="s", linestyle="none", color=PALETTE[0], label="a factor by itself"),
+        Line2D([], [], marker="s", linestyle="none", color=PALETTE[1], label="two factors together"),
     ]
     if len(random):
         handles.append(
@@ -148,18 +60,18 @@ def variance_shares(effects: pd.DataFrame, random: pd.DataFrame) -> Figure:
     alt = "Bars: " + "; ".join(
         f"{term_name(t)} {s:.1%}" for t, s in zip(shown["term"][::-1], shown["share"][::-1], strict=True)
     )
-    return Figure("variance_shares", _svg(canvas), "Shares of the variance", caption, alt, "effects")
+    return Figure("variance_shares", svg_of(canvas), "Shares of the variance", caption, alt, "effects")
 
 
 def differences(table: pd.DataFrame) -> Figure:
     """Draw paired differences of every level from its factor's first."""
-    canvas, axes = _canvas(1, 1, 0.8 + 0.235 * (len(table) + 0.6 * table["factor"].nunique()), share=False)
+    canvas, axes = canvas_of(1, 1, 0.8 + 0.235 * (len(table) + 0.6 * table["factor"].nunique()), share=False)
     axis = axes[0, 0]
     position, ticks, labels = 0.0, [], []
     for factor, rows in table.groupby("factor", sort=False):
         for _, row in rows.iterrows():
             sure = row["low"] > 0 or row["high"] < 0
-            color = _PALETTE[0] if sure else "#777777"
+            color = PALETTE[0] if sure else "#777777"
             axis.plot(
                 [row["low"], row["high"]], [position, position], color=color, linewidth=1.8, solid_capstyle="butt"
             )
@@ -196,7 +108,7 @@ def differences(table: pd.DataFrame) -> Figure:
         f"({points_interval(row['low'], row['high'])})"
         for _, row in table.iterrows()
     )
-    return Figure("differences", _svg(canvas), "Each level against its factor's first", caption, alt, "differences")
+    return Figure("differences", svg_of(canvas), "Each level against its factor's first", caption, alt, "differences")
 
 
 def interactions(effects: pd.DataFrame, means: pd.DataFrame, study: Study, most: int = 4) -> Figure:
@@ -204,7 +116,7 @@ def interactions(effects: pd.DataFrame, means: pd.DataFrame, study: Study, most:
     pairs = effects[effects["order"] == 2].nlargest(most, "share")
     columns = 2 if len(pairs) > 1 else 1
     rows = -(-len(pairs) // columns)
-    canvas, axes = _canvas(rows, columns, 2.75 * rows, share=False)
+    canvas, axes = canvas_of(rows, columns, 2.75 * rows, share=False)
     low, high = means["mean"].min(), means["mean"].max()
     for axis in axes.flat[len(pairs) :]:
         axis.set_axis_off()
@@ -235,20 +147,20 @@ def interactions(effects: pd.DataFrame, means: pd.DataFrame, study: Study, most:
         "factors and seeds; one colour scale for all maps. Each title gives the pair's share of the variance."
     )
     alt = "Heat maps of mean test accuracy for " + ", ".join(term_name(term) for term in pairs["term"])
-    return Figure("interactions", _svg(canvas), "Choices that depend on each other", caption, alt, "interactions")
+    return Figure("interactions", svg_of(canvas), "Choices that depend on each other", caption, alt, "interactions")
 
 
 def _curves(axis: Axes, rows: pd.DataFrame, position: int) -> None:
     rows = rows.replace(np.inf, np.nan).sort_values("step")
-    look = _look(position)
-    axis.fill_between(rows["step"], rows["decile_1"], rows["decile_9"], color=look["color"], alpha=0.08, linewidth=0)
-    axis.plot(rows["step"], rows["median"], **look)
+    line = line_of(position)
+    axis.fill_between(rows["step"], rows["decile_1"], rows["decile_9"], color=line["color"], alpha=0.08, linewidth=0)
+    axis.plot(rows["step"], rows["median"], **line)
 
 
 def loss_curves(curves: pd.DataFrame, study: Study, scope: str) -> Figure:
     """Draw validation loss over training, one panel a factor."""
     factors = [factor for factor in study.factors if len(study.factors[factor]) > 1]
-    canvas, axes = _canvas(-(-len(factors) // 2), 2, 2.35 * -(-len(factors) // 2), share=True)
+    canvas, axes = canvas_of(-(-len(factors) // 2), 2, 2.35 * -(-len(factors) // 2), share=True)
     shown = curves[(curves["scope"] == scope) & (curves["split"] == "validation")]
     for axis in axes.flat[len(factors) :]:
         axis.set_axis_off()
@@ -259,7 +171,7 @@ def loss_curves(curves: pd.DataFrame, study: Study, scope: str) -> Figure:
         axis.set_yscale("log")
         axis.tick_params(labelbottom=True)
         axis.set_xlabel("optimizer steps")
-        _level_legend(axis, study.factors[factor], loc="best", fontsize=7)
+        level_legend(axis, study.factors[factor], loc="best", fontsize=7)
     finite = shown["decile_9"].replace(np.inf, np.nan)
     axes[0, 0].set_ylim(shown["decile_1"].min() * 0.8, min(finite.quantile(0.99) * 1.3, 12))
     for axis in axes[:, 0]:
@@ -277,13 +189,13 @@ def loss_curves(curves: pd.DataFrame, study: Study, scope: str) -> Figure:
             "from the 10th to the 90th percentile of them (band). What a level can do when all else suits it."
         )
     alt = f"{title}: validation loss against optimizer steps, one panel for each of {', '.join(factors)}"
-    return Figure(f"loss_{scope}", _svg(canvas), title, caption, alt, "curves")
+    return Figure(f"loss_{scope}", svg_of(canvas), title, caption, alt, "curves")
 
 
 def units(table: pd.DataFrame, study: Study) -> Figure:
     """Draw dead and saturated units over training, by initialisation and activation."""
     inits = study.factors["init"]
-    canvas, axes = _canvas(2, len(inits), 4.3, share=False)
+    canvas, axes = canvas_of(2, len(inits), 4.3, share=False)
     shown = table[table["by"] == "init"]
     deepest = shown["depth"].max()
     for row, column in enumerate(("dead_fraction", "saturated_fraction")):
@@ -293,9 +205,9 @@ def units(table: pd.DataFrame, study: Study) -> Figure:
                 rows = shown[
                     (shown["level"] == init) & (shown["activation"] == activation) & (shown["depth"] == deepest)
                 ]
-                axis.plot(rows["step"], rows[column], **_look(position))
+                axis.plot(rows["step"], rows[column], **line_of(position))
             axis.set_ylim(-0.02 * (1 if row else 0.3), 1.0 if row else max(shown["dead_fraction"].max() * 1.15, 0.02))
-            _percent(axis, "y")
+            percent_axis(axis, "y")
             axis.tick_params(labelleft=panel == 0)
             if row == 0:
                 axis.set_title(level_name(init))
@@ -303,7 +215,7 @@ def units(table: pd.DataFrame, study: Study) -> Figure:
                 axis.set_xlabel("optimizer steps")
     axes[0, 0].set_ylabel("dead units")
     axes[1, 0].set_ylabel("saturated (unit, example) pairs")
-    _level_legend(axes[0, -1], study.factors["activation"], loc="best", fontsize=7)
+    level_legend(axes[0, -1], study.factors["activation"], loc="best", fontsize=7)
     last = shown[(shown["step"] == shown["step"].max()) & (shown["depth"] == deepest)]
     worst = last.loc[last["dead_fraction"].idxmax()]
     caption = (
@@ -314,13 +226,13 @@ def units(table: pd.DataFrame, study: Study) -> Figure:
         "ReLU and its kin includes every pair at rest. Last hidden layer; other layers are in the table."
     )
     alt = f"Dead and saturated shares over training by activation, one column for each of {', '.join(map(level_name, inits))}"
-    return Figure("units", _svg(canvas), "Units over training", caption, alt, "units")
+    return Figure("units", svg_of(canvas), "Units over training", caption, alt, "units")
 
 
 def time_to_target(final: pd.DataFrame, study: Study, factors: Iterable[str]) -> Figure:
     """Draw the share of the final runs that have reached each target, against steps."""
     factors = list(factors)
-    canvas, axes = _canvas(len(factors), len(study.targets), 2.3 * len(factors), share=True)
+    canvas, axes = canvas_of(len(factors), len(study.targets), 2.3 * len(factors), share=True)
     horizon = float(final["steps_run"].max())
     for row, factor in enumerate(factors):
         for column, target in enumerate(study.targets):
@@ -332,69 +244,69 @@ def time_to_target(final: pd.DataFrame, study: Study, factors: Iterable[str]) ->
                 reached = steps[np.isfinite(steps)]
                 shares = np.arange(1, len(reached) + 1) / len(steps)
                 last = shares[-1] if len(shares) else 0.0
-                axis.step([0, *reached, horizon], [0, *shares, last], where="post", **_look(position))
+                axis.step([0, *reached, horizon], [0, *shares, last], where="post", **line_of(position))
             if row == 0:
                 axis.set_title(target.text)
             if row == len(factors) - 1:
                 axis.set_xlabel("optimizer steps")
             axis.set_ylim(0, 1.02)
             axis.set_xlim(0, horizon)
-            _percent(axis, "y")
+            percent_axis(axis, "y")
         axes[row, 0].set_ylabel("runs that got there")
-        _level_legend(axes[row, 0], study.factors[factor], loc="lower right", fontsize=7, title=factor_name(factor))
+        level_legend(axes[row, 0], study.factors[factor], loc="lower right", fontsize=7, title=factor_name(factor))
     never = float(np.isinf(final[study.targets[-1].column]).mean())
     caption = (
         "Each curve rises by one run at the step of the first evaluation (one an epoch) that meets the target, and stays "
         f"below 100% for the runs that never do: {never:.1%} of all final runs never reach {study.targets[-1].text}."
     )
     alt = "Share of runs that reached each target against steps, by " + " and by ".join(factor_name(f) for f in factors)
-    return Figure("time_to_target", _svg(canvas), "How soon runs get there", caption, alt, "convergence")
+    return Figure("time_to_target", svg_of(canvas), "How soon runs get there", caption, alt, "convergence")
 
 
 def rate_sensitivity(table: pd.DataFrame, study: Study) -> Figure:
     """Draw validation accuracy of the tuning runs against learning rate, by optimizer."""
     optimizers = study.factors["optimizer"]
-    canvas, axes = _canvas(1, len(optimizers), 2.5, share=False)
+    canvas, axes = canvas_of(1, len(optimizers), 2.5, share=False)
     for panel, optimizer in enumerate(optimizers):
         axis = axes[0, panel]
         for position, normalisation in enumerate(study.factors["normalisation"]):
             rows = table[(table["optimizer"] == optimizer) & (table["normalisation"] == normalisation)]
-            look = _look(position)
+            line = line_of(position)
             axis.fill_between(
-                rows["learning_rate"], rows["decile_1"], rows["decile_9"], color=look["color"], alpha=0.12, linewidth=0
+                rows["learning_rate"], rows["decile_1"], rows["decile_9"], color=line["color"], alpha=0.12, linewidth=0
             )
-            axis.plot(rows["learning_rate"], rows["median"], marker=_MARKERS[position], markersize=4, **look)
+            axis.plot(rows["learning_rate"], rows["median"], marker=MARKERS[position], markersize=4, **line)
         axis.set_xscale("log")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_ylim(0, 1.0)
-        _percent(axis, "y")
+        percent_axis(axis, "y")
         axis.tick_params(labelleft=panel == 0)
         axis.set_title(level_name(optimizer))
         axis.set_xlabel("learning rate (log)")
     axes[0, 0].set_ylabel("validation accuracy")
-    _level_legend(axes[0, -1], study.factors["normalisation"], loc="lower left", title="normalisation")
+    level_legend(axes[0, -1], study.factors["normalisation"], loc="lower left", title="normalisation")
     runs, edges = int(table["trials"].sum()), table["chosen"].sum()
     caption = (
         f"Median and middle 80% over {runs:,} tuning runs, from which {edges:,} cells chose their rates. A band that stays "
         "high over a wide range means a choice that forgives a wrong rate."
     )
     alt = "Validation accuracy against learning rate for " + ", ".join(map(level_name, optimizers))
-    return Figure("rates", _svg(canvas), "How much the learning rate matters", caption, alt, "rates")
+    return Figure("rates", svg_of(canvas), "How much the learning rate matters", caption, alt, "rates")
 
 
 def random_sample(draws: pd.DataFrame, study: Study) -> Figure:
     """Draw test accuracy of the random draws against their rates."""
-    canvas, axes = _canvas(1, 1, 2.9, share=False)
+    canvas, axes = canvas_of(1, 1, 2.9, share=False)
     axis = axes[0, 0]
     for position, optimizer in enumerate(study.factors["optimizer"]):
         rows = draws[draws["optimizer"] == optimizer]
         axis.plot(
-            rows["learning_rate"], rows["test_accuracy"], linestyle="none", marker=_MARKERS[position], markersize=3.6,
-            alpha=0.75, color=_PALETTE[position % 5], markeredgewidth=0, label=level_name(optimizer),
+            rows["learning_rate"], rows["test_accuracy"], linestyle="none", marker=MARKERS[position], markersize=3.6,
+            alpha=0.75, color=PALETTE[position % 5], markeredgewidth=0, label=level_name(optimizer),
         )  # fmt: skip
     axis.set_xscale("log")
     axis.set_ylim(0, 1.0)
-    _percent(axis, "y")
+    percent_axis(axis, "y")
     axis.set_xlabel("learning rate (log-uniform over its optimizer's range)")
     axis.set_ylabel("test accuracy")
     axis.legend(frameon=False, loc="lower left")
@@ -405,5 +317,5 @@ def random_sample(draws: pd.DataFrame, study: Study) -> Figure:
         f"points of the best, {best:.1%}."
     )
     return Figure(
-        "random_sample", _svg(canvas), "Accuracy of random draws against their rate", caption, caption, "trials"
+        "random_sample", svg_of(canvas), "Accuracy of random draws against their rate", caption, caption, "trials"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from trainatlas.report.depth import depth_finding
 from trainatlas.report.wording import (
     duration,
     factor_name,
@@ -41,6 +42,8 @@ def findings(study: Study, final: pd.DataFrame, draws: pd.DataFrame, tables: dic
     """Return three to five sentences, each with its effect and interval or its count."""
     found: list[str] = []
     effects, differences, cells = tables["effects"], tables["differences"], tables["cells"]
+    if len(tables["layer_gains"]):
+        found.append(depth_finding(study, tables["layer_gains"]))
     if len(effects):
         alone, pairs = (effects[effects["order"] == order] for order in (1, 2))
         top = alone.iloc[0]

@@ -18,8 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.tables import read_table, trial_columns
-from trainatlas.report.content import Content, build_content
-from trainatlas.report.figures import Figure
+from trainatlas.report.blocks import Content, Figure
+from trainatlas.report.content import build_content
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
 from trainatlas.study.storage import atomic_write, read_json, write_text
@@ -31,7 +31,7 @@ def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path
     Parameters
     ----------
     results
-        The study's results folder, with what `trainatlas aggregate` and `analyse` wrote.
+        The study's results folder, with what `trainatlas prepare`, `aggregate` and `analyse` wrote.
     reports
         The study's report folder: index.html, report.pdf, figures/ and tables/ go there.
 
@@ -42,7 +42,8 @@ def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path
     """
     trials = read_table(results / "trials.csv", trial_columns(study), "trainatlas aggregate")
     provenance: dict[str, Any] = read_json(results / "provenance.json", "trainatlas aggregate")
-    content = build_content(study, trials, read_analysis(results), provenance)
+    data: dict[str, Any] = read_json(results / "data.json", "trainatlas prepare")
+    content = build_content(study, trials, read_analysis(results), provenance, data)
     for section in content.sections:
         for block in section.blocks:
             if isinstance(block, Figure):

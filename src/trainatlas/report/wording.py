@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from trainatlas.study.levels import split_parts
 
@@ -89,6 +90,12 @@ def _part_name(level: str) -> str:
     return _LEVELS.get(name, name.replace("_", " ") if ".py:" not in name else name) + (
         bracket + options if bracket else ""
     )
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Return a list as a sentence has it: `a, b and c`."""
+    *head, last = parts
+    return f"{', '.join(head)} and {last}" if head else last
 
 
 def term_name(term: str) -> str:

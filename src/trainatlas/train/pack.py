@@ -37,7 +37,7 @@ from trainatlas.train.records import (
 )
 from trainatlas.train.stacked import TrialResult, train_stack
 
-RAW_TABLES = ("curves", "layers", "trials", "pack")
+RAW_TABLES = ("curves", "layers", "histograms", "trials", "pack")
 """Tables of a pack, in the order in which they are written."""
 
 

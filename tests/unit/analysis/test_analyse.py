@@ -167,7 +167,13 @@ CONTENTS: dict[str, Callable[[Content], object]] = {
     "one epoch": lambda study: study.update(epochs=1),
     "one step an epoch": lambda study: study.update(batch_size=1079),
     "no targets": lambda study: study.update(targets=[]),
+    "no probes": lambda study: study.update(probes="off"),
     "light probes": lambda study: study.update(probes="light"),
+    "full probes": lambda study: study.update(probes="full"),
+    "full probes, all trials failing to be finite": lambda study: (
+        study.update(probes="full"),
+        study["learning_rate"].update(sgd={"low": 1e30, "high": 1e30}, adam={"low": 1e30, "high": 1e30}),
+    ),
     "one factor": lambda study: study["factors"].update(
         init=["normal"], optimizer=["sgd"], preprocessing=["raw"], activation=["relu", "tanh", "elu"]
     ),
@@ -223,7 +229,10 @@ def test_the_analysis_does_not_depend_on_how_trials_were_packed(
     run_study(study, tmp_path)
     gathered = read_gathered(study, tmp_path)
     shuffled = type(gathered)(
-        *(getattr(gathered, name).sample(frac=1, random_state=0) for name in ("trials", "curves", "layers", "selected"))
+        *(
+            getattr(gathered, name).sample(frac=1, random_state=0)
+            for name in ("trials", "curves", "layers", "histograms", "selected")
+        )
     )
     expected = analyse(study, gathered)
     for name, table in analyse(study, shuffled).items():
@@ -252,7 +261,7 @@ def test_a_gathered_table_that_is_missing_is_named(
 ) -> None:
     study = study_of(tiny)
     run_study(study, tmp_path)
-    for table in ("trials.csv", "curves.csv", "layers.csv", "selected.csv"):
+    for table in ("trials.csv", "curves.csv", "layers.csv", "histograms.csv", "selected.csv"):
         (tmp_path / table).rename(tmp_path / "aside")
         with pytest.raises(UserError, match=rf"{table}: no such file; `trainatlas (aggregate|select)` makes it"):
             read_gathered(study, tmp_path)

@@ -1,6 +1,8 @@
 """What jobs would do many times over is done once: preprocessings are fitted, data described."""
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +55,11 @@ def test_the_description_is_what_numpy_says_of_all_examples(
     assert described["class_counts"] == np.bincount(data.y).tolist()
     assert sum(described[f"{part}_examples"] for part in ("train", "validation", "test")) == 1797
     assert described["shape"] == [1, 8, 8]
+
+
+def test_the_checksum_is_that_of_what_was_loaded(tiny: Content, study_of: Callable[[Content], Study]) -> None:
+    data = load("digits", Path())
+    text = b"".join(f"{array.dtype.str} {array.shape}\n".encode() + array.tobytes() for array in (data.x, data.y))
+    assert describe(study_of(tiny), data)["sha256"] == hashlib.sha256(text).hexdigest()
+    changed = replace(data, y=np.roll(data.y, 1))
+    assert describe(study_of(tiny), changed)["sha256"] != hashlib.sha256(text).hexdigest()

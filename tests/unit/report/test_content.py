@@ -4,8 +4,9 @@ import pytest
 
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.tables import read_table, trial_columns
-from trainatlas.report.content import Table, build_content
-from trainatlas.report.figures import Figure
+from trainatlas.report.blocks import Figure, Table
+from trainatlas.report.content import build_content
+from trainatlas.report.data import data_table
 from trainatlas.study.storage import read_json
 
 
@@ -13,7 +14,8 @@ from trainatlas.study.storage import read_json
 def parts(built_report):
     results = built_report.results
     trials = read_table(results / "trials.csv", trial_columns(built_report.study), "test")
-    return built_report.study, trials, read_analysis(results), read_json(results / "provenance.json", "test")
+    said = (read_json(results / f"{name}.json", "test") for name in ("provenance", "data"))
+    return built_report.study, trials, read_analysis(results), *said
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +79,32 @@ def test_figures_are_described_and_name_their_data(content, built_report):
 
 
 def test_a_study_without_a_grid_still_has_a_report(parts):
-    study, trials, tables, provenance = parts
+    study, trials, tables, *said = parts
     draws = trials[trials["stage"] == "random"]
     empty = {name: table.iloc[:0] for name, table in tables.items()}
-    shown = build_content(study, draws, empty | {"coverage": tables["coverage"]}, provenance)
+    shown = build_content(study, draws, empty | {"coverage": tables["coverage"]}, *said)
     assert "random-sample" in [section.anchor for section in shown.sections]
     assert shown.findings
+
+
+def test_the_data_are_described_where_their_split_is(content):
+    (section,) = [section for section in content.sections if section.anchor == "design"]
+    table = section.blocks[0]
+    facts = dict(table.rows)
+    assert table.title == "The data"
+    assert facts["name"] == "digits"
+    assert facts["examples"] == "1,797: 1,079 for training, 359 for validation, 359 for test"
+    assert facts["classes"].startswith("0: 178, 1: 182, ")
+    assert facts["channel means"] == "0.3053" and facts["channel standard deviations"] == "0.376"
+    assert re.fullmatch("[0-9a-f]{64}", facts["SHA-256 of the arrays"])
+
+
+def test_many_classes_are_counted_together_and_the_users_files_have_their_digest(parts):
+    described = parts[-1] | {
+        "classes": [str(i) for i in range(50)],
+        "class_counts": list(range(10, 60)),
+        "digest": "abc",
+    }
+    facts = dict(data_table(described).rows)
+    assert facts["classes"] == "50, of 10 to 59 examples each"
+    assert facts["digest of the files"] == "abc"

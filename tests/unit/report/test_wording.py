@@ -32,3 +32,8 @@ def test_no_interval_says_why():
 
 def test_accuracies_are_not_shown_beyond_their_range():
     assert wording.percent_interval(-0.02, 1.03) == "0.0 to 100.0%"
+
+
+def test_a_list_reads_as_in_a_sentence():
+    assert wording.joined(["a"]) == "a"
+    assert wording.joined(["a", "b", "c"]) == "a, b and c"

@@ -1,0 +1,85 @@
+"""How figures are drawn: one style, SVG.
+
+Five hues of seaborn's colour-blind-safe palette at most, told apart by dashes and markers as well.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import matplotlib as mpl
+
+mpl.use("svg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from trainatlas.report.wording import level_name
+
+WIDTH = 7.1
+"""Inches: the text width of an A4 page with the document's margins."""
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "trainatlas",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
+    "axes.edgecolor": "#666666",
+    "axes.linewidth": 0.6,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.4,
+    "figure.dpi": 100,
+}
+_HUES = sns.color_palette("colorblind")
+PALETTE = [_HUES[i] for i in (0, 1, 2, 3, 4)]
+_DASHES: list[tuple[int, tuple[float, ...]]] = [
+    (0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)), (0, (2, 2)),
+]  # fmt: skip
+MARKERS = "osD^vX"
+
+
+def canvas_of(rows: int, columns: int, height: float, share: bool | Literal["row"] = True) -> tuple[Canvas, np.ndarray]:
+    """Return a canvas of the page's width, `height` inches high, and its axes; `share` scales of all, or y by row."""
+    sns.set_theme(style="whitegrid", rc=_STYLE)
+    canvas, axes = plt.subplots(
+        rows, columns, figsize=(WIDTH, height), sharex=bool(share), sharey=share, squeeze=False, layout="constrained"
+    )
+    return canvas, axes
+
+
+def svg_of(canvas: Canvas) -> str:
+    """Return the drawing as SVG, the same bytes each time, and close the canvas."""
+    buffer = io.StringIO()
+    canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches=None)
+    plt.close(canvas)
+    return buffer.getvalue()
+
+
+def line_of(position: int) -> dict[str, Any]:
+    """Return the line style of a factor's level, by its position."""
+    return {"color": PALETTE[position % 5], "linestyle": _DASHES[position % 6]}
+
+
+def percent_axis(axis: Axes, which: str, decimals: int = 0) -> None:
+    """Show an axis, "x" or "y", in per cent."""
+    getattr(axis, f"{which}axis").set_major_formatter(PercentFormatter(1.0, decimals=decimals, symbol="%"))
+
+
+def level_legend(axis: Axes, levels: Sequence[str], **where: Any) -> None:
+    """Explain the lines of a factor's levels; `where` as for matplotlib's legend."""
+    handles = [Line2D([], [], label=level_name(level), **line_of(i)) for i, level in enumerate(levels)]
+    axis.legend(handles=handles, frameon=False, handlelength=2.6, **where)
