@@ -99,6 +99,7 @@ class Stack:
             name: _stacked_buffer(name, buffer, self.trials, dtype).to(device)
             for name, buffer in self.network.named_buffers()
         }
+        self._fitted: dict[str, Tensor] | None = None  # buffers of the untrained network, once looked at
         self.parameter_count = sum(p[0].numel() for p in self.parameters.values())
         self._optimizer = StackedOptimizer(
             [trial.optimizer for trial in self.trials],
@@ -178,6 +179,7 @@ class Stack:
             Each trial's loss before the step without penalties, (trials,), and, at the last step and the first of
             the first epoch, what the step did to each layer.
         """
+        self._fitted = None
         multipliers = None if self._schedules.constant else torch.from_numpy(self._schedules.epoch(epoch))
         seeds = sorted({trial.seed for trial in self.trials})
         noise = [DropoutNoise(seed, epoch, self._dropouts) for seed in seeds] if self._dropouts else []
@@ -288,7 +290,11 @@ class Stack:
     def _looked_at(self, untrained: bool, positions: list[int] | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return parameters and buffers to look at the probe set with; see `probe`."""
         parameters = self.parameters
-        buffers = self._fitted_buffers() if untrained and self.buffers else self.buffers
+        buffers = self.buffers
+        if untrained and buffers:
+            if self._fitted is None:
+                self._fitted = self._fitted_buffers()
+            buffers = self._fitted
         if positions is not None:
             parameters = {name: p[positions] for name, p in parameters.items()}
             buffers = {name: b[positions] for name, b in buffers.items()}
