@@ -189,17 +189,16 @@ def schema(
 
 @app.command()
 def bench(
-    study: Annotated[Path, typer.Argument(help="The study whose structures are timed.")] = Path(
-        "benchmarks/digits.yaml"
-    ),
-    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each kind; medians are shown.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each kind; medians are shown.")] = 3,
+    memory: Annotated[float, typer.Option(min=1000, help="MiB that a stack may take.")] = 8000,
+    out: Annotated[Path, typer.Option(help="The table as CSV.")] = Path("results/bench.csv"),
     levels: Annotated[bool, typer.Option("--levels", help="Time every level of the catalogue instead.")] = False,
 ) -> None:
-    """Time stacked training against the plain loop, in one process, with one thread."""
-    from trainatlas.catalogue import TABLES
-    from trainatlas.study.config import load_study
-    from trainatlas.train.bench import LEVEL_STACK, measure, measure_levels
+    """Time stacked training against plain loops and the machine's limit, in one process, with one thread."""
+    from trainatlas.train.bench import PROCESS_STEPS, measure, measure_probes, write_rows
+    from trainatlas.train.bench_levels import LEVEL_STACK, measure_levels
     from trainatlas.train.pack import prepare_process
+    from trainatlas.train.work import measure_ceilings
 
     device = prepare_process()
     if levels:
@@ -208,14 +207,26 @@ def bench(
         for cost in measure_levels(device, repeats):
             typer.echo(f"{cost.network:28} {f'{cost.factor}: {cost.level}':60} {cost.ratio:11.2f}x")
         return
-    checked = load_study(study, TABLES)
+    ceilings = measure_ceilings(device)
     typer.echo(
-        f"{checked.name}: {checked.network}, batches of {checked.batch_size}, {device.type}, median of {repeats}"
+        f"{device.type}, one thread, median of {repeats}; matrix products {ceilings.operations / 1e9:,.0f} GFLOP/s, "
+        f"copies {ceilings.bytes / 1e9:,.1f} GB/s"
     )
-    typer.echo(f"{'normalisation, what is timed':32} {'trials':>6} {'stacked':>12} {'plain loop':>12} {'ratio':>7}")
-    typer.echo(f"{'':32} {'':>6} {'trial-steps/s':>12} {'steps/s':>12}")
-    for row in measure(checked, device, repeats):
-        typer.echo(f"{row.what:32} {row.trials:6} {row.stacked:12,.0f} {row.reference:12,.0f} {row.ratio:7.2f}")
+    typer.echo(f"trial-steps/s; process: a fresh one for every {PROCESS_STEPS} steps; limit: by those two rates")
+    columns = ("stacked", "loop", "process", "sklearn", "limit", "x loop", "x process", "x sklearn", "of limit")
+    typer.echo(f"{'case':20} {'trials':>6} {'stack':>6} " + " ".join(f"{name:>9}" for name in columns))
+    rows = []
+    for row in measure(device, ceilings, memory * 2**20, repeats):
+        rows.append(row)
+        speeds = [row.stacked, row.loop, row.process, row.scikit_learn, row.limit]
+        ratios = [row.ratio, row.stacked / row.process, row.scikit_learn and row.stacked / row.scikit_learn]
+        cells = [f"{speed:9,.0f}" if speed else f"{'-':>9}" for speed in speeds]
+        cells += [f"{ratio:9.2f}" if ratio else f"{'-':>9}" for ratio in ratios]
+        typer.echo(f"{row.case:20} {row.trials:6} {row.stack:6} {' '.join(cells)} {row.share:9.0%}")
+    write_rows(rows, out)
+    typer.echo(f"{out}\n\nwhat probes add to a run of 12 epochs of digits 2x64, 128 trials, against none")
+    for probes, share in measure_probes(device, repeats):
+        typer.echo(f"{probes:20} {share:+9.0%}")
 
 
 def main() -> None:

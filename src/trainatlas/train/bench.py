@@ -1,180 +1,246 @@
-"""How fast stacked training is on this machine, as a ratio to the plain loop in the same run.
+"""How fast stacked training is on this machine: against plain loops in the same run, and against the machine's limit.
 
-Machines are noisy, so both are timed in turn, several times, and medians are compared.
+Machines are noisy, so everything is timed in turn, several times, and medians are compared.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
+import subprocess
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 
-from trainatlas.catalogue import TABLES, impossible
-from trainatlas.study.config import Probes, Study
-from trainatlas.study.sampling import first_stage
-from trainatlas.study.trial import FACTORS, Trial
+from trainatlas.optim.optimizers import OPTIMIZERS
+from trainatlas.study.config import Probes
+from trainatlas.study.levels import split_level
+from trainatlas.study.storage import write_csv
+from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore
+from trainatlas.train.memory import predict
 from trainatlas.train.reference import train_reference
 from trainatlas.train.stack import Stack
 from trainatlas.train.stacked import train_stack
+from trainatlas.train.work import Ceilings, settle, step_work
 
-STACK_SIZES = (1, 8, 32, 128)
+SIZES = (1, 8, 32, 128, 512)
+"""Trials to be trained, by row."""
+
+PROCESS_STEPS = 200
+"""Steps that a fresh process trains its one trial for: about what the default study gives a trial."""
+
+_DIGITS = Trial(
+    data="digits",
+    network="mlp(depth=2, width=64)",
+    activation="relu",
+    init="kaiming_normal",
+    normalisation="none",
+    optimizer="adam",
+    preprocessing="channel_standardize",
+    learning_rate=0.001,
+    batch_size=64,
+    epochs=12,
+    seed=0,
+)
+CASES = {
+    "digits 2x64": _DIGITS,
+    "Fashion-MNIST 5x128": replace(
+        _DIGITS, data="fashion_mnist(examples=4000, test=1000)", network="mlp(depth=5, width=128)"
+    ),
+    "digits 10x500": replace(_DIGITS, network="mlp(depth=10, width=500)"),
+    "CIFAR-10 cnn": replace(_DIGITS, data="cifar10(examples=2000, test=500)", network="cnn(depth=3, width=16)"),
+}
+"""What is timed: the first trial of each, the others having other seeds and rates."""
 
 
 @dataclass(frozen=True)
-class Timing:
+class Throughput:
     """One row of the table.
 
     Attributes
     ----------
-    stacked, reference
-        Trial-steps per second, medians over the repeats.
+    trials, stack
+        Trials to be trained, and how many of them the memory allows side by side.
+    stacked, loop, process, scikit_learn
+        Trial-steps per second, medians over the repeats: of the stack, of the plain loop, of a fresh process for
+        each trial, and of scikit-learn's MLPClassifier where it can do the same work.
+    limit
+        Trial-steps per second that the machine's matrix products and copies would allow.
     """
 
-    what: str
+    case: str
     trials: int
+    stack: int
     stacked: float
-    reference: float
+    loop: float
+    process: float
+    scikit_learn: float | None
+    limit: float
 
     @property
     def ratio(self) -> float:
         """Stacked throughput over the plain loop's."""
-        return self.stacked / self.reference
+        return self.stacked / self.loop
+
+    @property
+    def share(self) -> float:
+        """Stacked throughput over the limit."""
+        return self.stacked / self.limit
 
 
-def measure(study: Study, device: torch.device, repeats: int, epochs: int = 3) -> Iterator[Timing]:
-    """Time a study's structures: with and without batch normalisation, bare and with every probe.
+def measure(
+    device: torch.device,
+    ceilings: Ceilings,
+    memory: float,
+    repeats: int = 3,
+    seconds: float = 1.0,
+    cases: Sequence[str] = tuple(CASES),
+    sizes: Sequence[int] = SIZES,
+) -> Iterator[Throughput]:
+    """Time stacks of each case.
 
     Parameters
     ----------
-    repeats
-        How often each is timed; the reference loop is timed anew beside each.
-    epochs
-        Length of a timed run.
+    ceilings
+        What the machine does at best, measured in the same run.
+    memory
+        Bytes that a stack may take; larger ones are cut.
+    repeats, seconds
+        How often, and for how long at least, each is timed; the plain loop is timed anew beside each.
     """
     store = ExampleStore(device)
-    for normalisation in study.factors["normalisation"]:
-        pool = _pool(study, normalisation, epochs)
-        for size in STACK_SIZES:
-            yield _compare(f"{normalisation}, training alone", _bare, pool, size, store, device, repeats)
-        for probes in ("light", "standard"):
-            run = _recorded(probes)
-            yield _compare(f"{normalisation}, {probes} probes", run, pool, STACK_SIZES[-1], store, device, repeats)
+    for case in cases:
+        lead = CASES[case]
+        process = statistics.median(_in_fresh_process(lead) for _ in range(repeats))
+        scikit_learn = None
+        if split_level(lead.network)[0] == "mlp":
+            scikit_learn = statistics.median(_scikit_learn(lead, store, seconds) for _ in range(repeats))
+        for size in sizes:
+            trials = _company(lead, size)
+            needed = predict(trials, store)
+            stack = min(size, max(int((memory - needed.fixed) / needed.trial), 1))
+            stacked, loop = _in_turn(
+                lambda stack=stack, trials=trials: _stacked(trials[:stack], store, device, seconds),  # type: ignore[misc]
+                lambda trials=trials: _loop(trials[0], store, device, seconds),  # type: ignore[misc]
+                repeats=repeats,
+            )
+            yield Throughput(case, size, stack, stacked, loop, process, scikit_learn, _limit(lead, store, ceilings))
 
 
-def _pool(study: Study, normalisation: str, epochs: int) -> list[Trial]:
-    """Return as many trials of one structure as the largest stack takes, the optimizers side by side."""
-    activation = study.factors["activation"][0]
-    members = [
-        replace(item.trial, epochs=epochs)
-        for item in first_stage(study)
-        if item.trial.activation == activation
-        and item.trial.normalisation == normalisation
-        and "components" not in item.trial.preprocessing
-    ]
-    step = max(len(members) // STACK_SIZES[-1], 1)
-    return sorted(members[::step][: STACK_SIZES[-1]], key=lambda trial: trial.optimizer)
+def write_rows(rows: Sequence[Throughput], path: Path) -> None:
+    """Write the table as CSV."""
+    names = [field.name for field in fields(Throughput)]
+    write_csv(path, [*names, "ratio", "share"], [(*astuple(row), row.ratio, row.share) for row in rows])
 
 
-def _bare(trials: Sequence[Trial], store: ExampleStore, device: torch.device) -> float:
+def measure_probes(device: torch.device, repeats: int = 3, trials: int = 128) -> Iterator[tuple[Probes, float]]:
+    """Time whole runs of the first case's trials with each preset; yield what it adds to that of "off", as a share of it."""
+    store, company = ExampleStore(device), _company(_DIGITS, trials)
+    presets: tuple[Probes, ...] = ("off", "light", "standard", "full")
+    runs = [lambda probes=probes: _whole(company, store, device, probes) for probes in presets]
+    bare, *others = _in_turn(*runs, repeats=repeats)
+    for probes, seconds in zip(presets[1:], others, strict=True):
+        yield probes, seconds / bare - 1
+
+
+def _company(lead: Trial, size: int) -> list[Trial]:
+    """Return `size` trials like `lead`, with four seeds as studies have them, each with a rate of its own."""
+    return [replace(lead, seed=i % 4, learning_rate=lead.learning_rate * (1 + i / size)) for i in range(size)]
+
+
+def _in_turn(*timed: Callable[[], float], repeats: int) -> list[float]:
+    """Return the median of what each yields, after one run of each that does not count."""
+    found = [[each() for each in timed] for _ in range(repeats + 1)][1:]
+    return [statistics.median(column) for column in zip(*found, strict=True)]
+
+
+def _stacked(trials: Sequence[Trial], store: ExampleStore, device: torch.device, seconds: float) -> float:
     stack = Stack(trials, store, device)
-    _settle(device)
+    steps, begun, epoch = -1, 0.0, 0
+    while True:
+        epoch += 1
+        for _ in stack.steps(epoch):
+            steps += 1  # the first one warms up
+            settle(device)
+            now = time.perf_counter()
+            if steps == 0:
+                begun = now
+            elif now - begun >= seconds and steps >= 2:
+                return len(trials) * steps / (now - begun)
+
+
+def _loop(trial: Trial, store: ExampleStore, device: torch.device, seconds: float) -> float:
+    """Return steps per second of the plain loop, its start-up left out by taking the difference of two runs."""
+    few, many = 2, 12
+    while True:
+        times = []
+        for steps in (few, many):
+            begun = time.perf_counter()
+            train_reference(replace(trial, epochs=10_000), store, steps)
+            settle(device)
+            times.append(time.perf_counter() - begun)
+        if times[1] - times[0] >= seconds / 2:
+            return (many - few) / (times[1] - times[0])
+        many = few + 3 * (many - few)
+
+
+def _whole(trials: Sequence[Trial], store: ExampleStore, device: torch.device, probes: Probes) -> float:
     begun = time.perf_counter()
-    for epoch in range(1, trials[0].epochs + 1):
-        stack.train_epoch(epoch)
-    _settle(device)
-    return len(trials) * trials[0].epochs * stack.steps_per_epoch / (time.perf_counter() - begun)
+    train_stack(trials, store, device, probes)
+    return time.perf_counter() - begun
 
 
-def _recorded(probes: Probes) -> Callable[[Sequence[Trial], ExampleStore, torch.device], float]:
-    def run(trials: Sequence[Trial], store: ExampleStore, device: torch.device) -> float:
-        begun = time.perf_counter()
-        results = train_stack(trials, store, device, probes)
-        return sum(result.steps_run for result in results) / (time.perf_counter() - begun)
-
-    return run
-
-
-def _compare(
-    what: str,
-    run: Callable[[Sequence[Trial], ExampleStore, torch.device], float],
-    pool: Sequence[Trial],
-    size: int,
-    store: ExampleStore,
-    device: torch.device,
-    repeats: int,
-) -> Timing:
-    trials = pool[:: max(len(pool) // size, 1)][:size]
-    run(trials, store, device)  # warm-up
-    stacked, reference = [], []
-    for _ in range(repeats):
-        stacked.append(run(trials, store, device))
-        begun = time.perf_counter()
-        steps = len(train_reference(trials[0], store).losses)
-        _settle(device)
-        reference.append(steps / (time.perf_counter() - begun))
-    return Timing(what, len(trials), statistics.median(stacked), statistics.median(reference))
+_FRESH = """
+import json, sys
+from trainatlas.study.trial import Trial
+from trainatlas.train.examples import ExampleStore
+from trainatlas.train.pack import prepare_process
+from trainatlas.train.reference import train_reference
+train_reference(Trial(**json.loads(sys.argv[1])), ExampleStore(prepare_process()), int(sys.argv[2]))
+"""
 
 
-LEVEL_STACK = 64
-"""Trials side by side when levels are timed."""
+def _in_fresh_process(trial: Trial) -> float:
+    words = [sys.executable, "-c", _FRESH, json.dumps(replace(trial, epochs=10_000).as_dict()), str(PROCESS_STEPS)]
+    begun = time.perf_counter()
+    subprocess.run(words, check=True)
+    return PROCESS_STEPS / (time.perf_counter() - begun)
 
 
-@dataclass(frozen=True)
-class LevelCost:
-    """What a level costs.
-
-    Attributes
-    ----------
-    ratio
-        Time of a training step, stacked, over that of the same network with the plainest levels.
-    """
-
-    network: str
-    factor: str
-    level: str
-    ratio: float
-
-
-def measure_levels(device: torch.device, repeats: int) -> Iterator[LevelCost]:
-    """Time a training step of every level, as a ratio to the plainest network timed just before it.
-
-    Fully connected for all factors, and convolutional for those whose levels treat images otherwise.
-    """
-    plainest = Trial(
-        data="digits",
-        network="mlp(depth=2, width=32)",
-        activation="relu",
-        init="kaiming_normal",
-        normalisation="none",
-        optimizer="sgd",
-        preprocessing="standardize",
-        learning_rate=0.001,
-        batch_size=64,
-        epochs=2,
-        seed=0,
+def _scikit_learn(trial: Trial, store: ExampleStore, seconds: float) -> float:
+    """Return steps per second of MLPClassifier on the same examples: same layers, optimizer and batches, no penalty."""
+    variant = store.variant(trial)
+    x, y = variant.x["train"].flatten(1).cpu().numpy(), variant.y["train"].cpu().numpy()
+    options = split_level(trial.network)[1]
+    model = MLPClassifier(
+        hidden_layer_sizes=(int(options["width"]),) * int(options["depth"]),
+        alpha=0.0,
+        batch_size=trial.batch_size,
+        learning_rate_init=trial.learning_rate,
+        max_iter=1,
+        warm_start=True,
+        random_state=0,
     )
-    store = ExampleStore(device)
-    for base in (plainest, replace(plainest, network="cnn(depth=2, width=8)", epochs=1)):
-        for factor in FACTORS if base is plainest else ("activation", "normalisation"):
-            for level in TABLES[factor]:
-                trial = replace(base, **{factor: level})  # type: ignore[arg-type]
-                if impossible(trial):
-                    continue
-                own, others = _seeds(trial), _seeds(base)
-                _bare(own, store, device)  # warm-up
-                ratios = [_bare(others, store, device) / _bare(own, store, device) for _ in range(repeats)]
-                yield LevelCost(base.network, factor, level, statistics.median(ratios))
+    steps = -(-len(x) // trial.batch_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(x, y)
+        epochs, begun = 0, time.perf_counter()
+        while time.perf_counter() - begun < seconds:
+            model.fit(x, y)
+            epochs += 1
+    return epochs * steps / (time.perf_counter() - begun)
 
 
-def _seeds(trial: Trial) -> list[Trial]:
-    """Return a stack of copies of `trial`, with a few seeds as studies have them."""
-    return [replace(trial, seed=position % 4) for position in range(LEVEL_STACK)]
-
-
-def _settle(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _limit(trial: Trial, store: ExampleStore, ceilings: Ceilings) -> float:
+    stack = Stack([trial], store, store.device)
+    slots = len(OPTIMIZERS.build(trial.optimizer).slots)
+    return ceilings.steps(step_work(stack.network, stack.examples.shape, trial.batch_size, slots))

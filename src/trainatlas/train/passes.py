@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
+from trainatlas.train.work import layer_work
+
 Pass = Callable[..., Any]
 """(parameters, buffers, example tensors ...) of one trial -> tensors, nested in tuples and dictionaries."""
 
@@ -34,29 +36,10 @@ def goes_apart(network: nn.Module, shape: tuple[int, ...], trials: int, batch_si
     trials, batch_size
         Size of the stack as it begins, and of a minibatch.
     """
-    return trials == 1 or (device.type == "cpu" and batch_size * convolution_work(network, shape) >= APART_FROM)
-
-
-@torch.no_grad()
-def convolution_work(network: nn.Module, shape: tuple[int, ...]) -> int:
-    """Return the multiply-adds of all convolutions for one example of a shape."""
-    work = 0
-
-    def count(module: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal work
-        work += output.numel() * module.weight[0].numel()
-
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    if not convolutions:
-        return 0
-    handles = [module.register_forward_hook(count) for module in convolutions]
-    was_training = network.training
-    like = next(network.parameters())
-    network.eval()(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
-    network.train(was_training)
-    for handle in handles:
-        handle.remove()
-    return work
+    if trials == 1 or device.type != "cpu":
+        return trials == 1
+    work = sum(work for layer, work, _ in layer_work(network, shape) if isinstance(layer, nn.Conv2d))
+    return batch_size * work >= APART_FROM
 
 
 def over_trials(function: Pass, apart: bool) -> Pass:

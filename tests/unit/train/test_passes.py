@@ -10,7 +10,7 @@ from trainatlas.model.architectures import build_network
 from trainatlas.study.trial import Trial
 from trainatlas.train import stack as stack_module
 from trainatlas.train.examples import ExampleStore
-from trainatlas.train.passes import convolution_work, goes_apart, gradients_of
+from trainatlas.train.passes import goes_apart, gradients_of
 from trainatlas.train.stack import Stack
 
 CPU = torch.device("cpu")
@@ -19,20 +19,6 @@ TRIAL = Trial("digits", "mlp(depth=2, width=16)", "relu", "kaiming_normal", "non
 
 def network(text: str, shape: tuple[int, ...] = (3, 32, 32)) -> nn.Module:
     return build_network(text, "relu", "none", shape, 10)
-
-
-def test_work_is_counted_in_multiply_adds() -> None:
-    first, second = 3 * 9 * 8 * 32 * 32, 8 * 9 * 16 * 16 * 16
-    assert convolution_work(network("cnn(depth=2, width=8)"), (3, 32, 32)) == first + second
-    assert convolution_work(network("mlp(depth=2, width=8)"), (3, 32, 32)) == 0
-
-
-def test_counting_leaves_running_statistics_and_mode_alone() -> None:
-    module = build_network("cnn(depth=2, width=8)", "relu", "batch", (3, 32, 32), 10).train()
-    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    convolution_work(module, (3, 32, 32))
-    assert module.training
-    assert all(torch.equal(before[name], buffer) for name, buffer in module.named_buffers())
 
 
 @pytest.mark.parametrize(

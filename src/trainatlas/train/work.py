@@ -1,0 +1,113 @@
+"""What a training step costs at least: operations and bytes counted from the network, and what this machine can do.
+
+The roofline of Williams, Waterman and Patterson 2009: a step takes no less time than its arithmetic at the machine's best
+rate of matrix products, nor than its memory traffic at its best rate of copying.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+NUMBER = 4
+"""Bytes of a number in single precision."""
+
+
+@torch.no_grad()
+def layer_work(network: nn.Module, shape: tuple[int, ...]) -> list[tuple[nn.Module, int, int]]:
+    """Return each linear and convolution layer, its multiply-adds and its outputs for one example of a shape."""
+    found: list[tuple[nn.Module, int, int]] = []
+
+    def note(module: nn.Linear | nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        found.append((module, output.numel() * module.weight[0].numel(), output.numel()))
+
+    handles = [
+        module.register_forward_hook(note) for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)
+    ]
+    was_training = network.training
+    like = next(network.parameters())
+    network.eval()(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
+    network.train(was_training)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@dataclass(frozen=True)
+class StepWork:
+    """The least work of one trial's training step.
+
+    Attributes
+    ----------
+    operations
+        Floating-point operations of the matrix products: forward, and backward for weights and inputs.
+    bytes
+        Traffic: parameters read in both directions, gradients written and read, parameters and the optimizer's
+        slots read and written, the minibatch read, and each layer's outputs and their gradients written and read.
+    """
+
+    operations: float
+    bytes: float
+
+
+def step_work(network: nn.Module, shape: tuple[int, ...], batch_size: int, slots: int) -> StepWork:
+    """Count the work of a step on a minibatch, in single precision.
+
+    Parameters
+    ----------
+    shape
+        Of one example.
+    slots
+        Numbers that the optimizer keeps for each parameter.
+    """
+    layers = layer_work(network, shape)
+    forward = sum(work for _, work, _ in layers)
+    outputs = sum(numbers for _, _, numbers in layers)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    of_inputs = torch.Size(shape).numel()
+    return StepWork(
+        operations=2.0 * batch_size * (3 * forward - layers[0][1]),  # nobody asks for the gradient of the examples
+        bytes=NUMBER * (parameters * (2 + 2 + 2 + 2 * slots) + batch_size * (of_inputs + 4 * outputs)),
+    )
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What the machine does at best: operations of a matrix product, and bytes copied, each per second."""
+
+    operations: float
+    bytes: float
+
+    def steps(self, work: StepWork) -> float:
+        """Return how many steps of `work` a second can hold at most."""
+        return 1 / max(work.operations / self.operations, work.bytes / self.bytes)
+
+
+def measure_ceilings(device: torch.device, repeats: int = 5) -> Ceilings:
+    """Measure both rates on a device, with as many threads as are set: the best of `repeats`."""
+    side = 4096 if device.type == "cuda" else 1024
+    a = torch.rand(side, side, device=device)
+    numbers = torch.rand(2**27 if device.type == "cuda" else 2**24, device=device)
+    copied = torch.empty_like(numbers)
+    product = min(_seconds(lambda: a @ a, device) for _ in range(repeats))
+    copy = min(_seconds(lambda: copied.copy_(numbers), device) for _ in range(repeats))
+    return Ceilings(2.0 * side**3 / product, 2.0 * NUMBER * numbers.numel() / copy)
+
+
+def _seconds(act: Callable[[], object], device: torch.device) -> float:
+    act()
+    settle(device)
+    begun = time.perf_counter()
+    act()
+    settle(device)
+    return time.perf_counter() - begun
+
+
+def settle(device: torch.device) -> None:
+    """Wait until a device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
