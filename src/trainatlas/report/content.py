@@ -146,7 +146,7 @@ def _units(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
                     "at end",
                 ),
                 rows,
-                "Means over the final runs. Measured on the training part, on 2,048 of its examples where it has more; with "
+                "Means over the final runs. Measured on the training part, on 512 of its examples where it has more; with "
                 "BatchNorm, the start is measured with those examples' own statistics.",
                 "units",
                 text_columns=2,

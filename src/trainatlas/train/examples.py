@@ -247,7 +247,7 @@ def augmented_batches(trial: Trial, store: ExampleStore, epoch: int, batch_size:
         yield Batch(variant.preprocessing.transform(changed.x), y, other, changed.share)
 
 
-PROBE_SET = 2048
+PROBE_SET = 512
 """Examples of the training part that probes look at, at most: all of a smaller part, else so many, evenly spaced."""
 
 

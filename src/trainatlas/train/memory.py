@@ -17,9 +17,9 @@ from trainatlas.model.modules import SoftExponential
 from trainatlas.optim.optimizers import OPTIMIZERS, Optimizer
 from trainatlas.optim.regularisation import dropout_of
 from trainatlas.study.trial import Trial
-from trainatlas.train.examples import PARTS, ExampleStore
+from trainatlas.train.examples import PARTS, ExampleStore, probe_rows
 from trainatlas.train.passes import goes_apart
-from trainatlas.train.stack import EVALUATION_CHUNK, NORMALISED_AT_ONCE
+from trainatlas.train.stack import EVALUATION_CHUNK
 
 BASE = 600 * 2**20
 """Bytes of a process that has torch and scikit-learn loaded and trains nothing."""
@@ -76,9 +76,7 @@ def predict(trials: Sequence[Trial], store: ExampleStore) -> Prediction:
     training = lead.batch_size * (held + 2 * inputs)
     looking = EVALUATION_CHUNK * (largest * _PROBING_COPIES + 2 * inputs)
     if any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in network.modules()):
-        examples = len(variant.y["train"])
-        at_once = examples if examples <= NORMALISED_AT_ONCE else EVALUATION_CHUNK
-        looking = max(looking, at_once * (largest * 3 + inputs))
+        looking = max(looking, len(probe_rows(len(variant.y["train"]))) * (largest * 3 + inputs))
     apart = goes_apart(network, shape, len(trials), lead.batch_size, store.device)
     working, kept = max(training, looking), parameters * (_PARAMETER_COPIES + slots)
     a_variant = sum(variant.x[part].numel() for part in PARTS) * NUMBER

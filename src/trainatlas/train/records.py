@@ -89,7 +89,7 @@ CURVE_COLUMNS = (
     Column("trial_id", "text", "see trials.csv"),
     Column("step", "whole", "optimizer steps taken; for train_batch the step whose minibatch it is"),
     Column("epoch", "number", "step over the number of steps in an epoch"),
-    Column("split", "text", "train_batch (one minibatch), train, validation or test (the whole part)"),
+    Column("split", "text", "train_batch (one minibatch), train (the probe set), validation or test (all of it)"),
     Column(
         "loss",
         "number",

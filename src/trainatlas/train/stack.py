@@ -36,10 +36,6 @@ from trainatlas.train.signals import Distribution, measure
 EVALUATION_CHUNK = 128
 """Examples passed through a stack at once outside training; bounds memory, not results."""
 
-NORMALISED_AT_ONCE = 1200
-"""Where the probe set is no larger, an untrained batch normalisation takes its statistics from all of it at once; else
-the mean of those of its pieces of EVALUATION_CHUNK examples."""
-
 
 @dataclass(frozen=True)
 class Movement:
@@ -303,12 +299,9 @@ class Stack:
 
     def _fitted_buffers(self) -> dict[str, Tensor]:
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        size = self.examples.size("probe")
-        pieces = self.examples.chunks("probe", size if size <= NORMALISED_AT_ONCE else EVALUATION_CHUNK)
-        with _mean_over_batches(self.network) as begin_batch:
-            for x, _ in pieces:
-                begin_batch()
-                self._logits(self.parameters, buffers, x)
+        ((x, _),) = self.examples.chunks("probe", self.examples.size("probe"))
+        with _taking_statistics(self.network):
+            self._logits(self.parameters, buffers, x)
         return buffers
 
     def keep(self, positions: list[int]) -> None:
@@ -404,26 +397,16 @@ def _stacked_buffer(name: str, buffer: Tensor, trials: Sequence[Trial], dtype: t
 
 
 @contextmanager
-def _mean_over_batches(network: nn.Module) -> Iterator[Callable[[], None]]:
-    """Let batch normalisation, alone in training, keep the mean of its batches' statistics while the block runs.
-
-    Yields what is to be called before each batch.
-    """
+def _taking_statistics(network: nn.Module) -> Iterator[None]:
+    """Let batch normalisation, alone in training, keep the statistics of the one batch that passes in the block."""
     network.eval()
     modules = [module for module in network.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
     usual = [module.momentum for module in modules]
-    batches = 0
-
-    def begin_batch() -> None:
-        nonlocal batches
-        batches += 1
-        for module in modules:
-            module.momentum = 1 / batches
-
     for module in modules:
+        module.momentum = 1.0
         module.train()
     try:
-        yield begin_batch
+        yield
     finally:
         for module, momentum in zip(modules, usual, strict=True):
             module.momentum = momentum

@@ -8,7 +8,7 @@ from trainatlas.model.activations import ACTIVATIONS, maximum_slope
 from trainatlas.model.architectures import build_network
 from trainatlas.model.normalisation import NORMALISATIONS
 from trainatlas.study.trial import Trial
-from trainatlas.train.examples import ExampleStore, epoch_order
+from trainatlas.train.examples import ExampleStore, epoch_order, probe_rows
 from trainatlas.train.probes import DEAD_SLOPE, SATURATED_SLOPE, layers_of
 from trainatlas.train.reference import train_reference
 from trainatlas.train.stack import Stack
@@ -49,6 +49,10 @@ def store() -> ExampleStore:
     return ExampleStore(CPU, torch.float64)
 
 
+def probe_set(part: Tensor) -> Tensor:
+    return part[probe_rows(len(part))]
+
+
 def network_of(stack: Stack, position: int) -> nn.Module:
     """The trial at `position` as an ordinary module with its present parameters and buffers."""
     lead = stack.trials[0]
@@ -85,7 +89,7 @@ def looked_at(network: nn.Module, activation: str, x: Tensor) -> Statistics:
 def assert_same(stack: Stack, statistics: dict[str, dict[str, Tensor]], networks: list[nn.Module]) -> None:
     for i, (one, network) in enumerate(zip(stack.trials, networks, strict=True)):
         variant = ExampleStore(CPU, torch.float64).variant(one)
-        expected = looked_at(network, one.activation, variant.x["train"])
+        expected = looked_at(network, one.activation, probe_set(variant.x["train"]))
         assert set(statistics) == set(expected)
         for layer, values in expected.items():
             ours = {key: column[i].item() for key, column in statistics[layer].items()}
@@ -122,7 +126,7 @@ def test_an_untrained_batch_normalisation_is_probed_with_the_statistics_of_the_t
         for module in network.modules():
             if isinstance(module, nn.BatchNorm1d):
                 module.momentum = None  # torch's word for: the plain mean over all batches seen, here one
-        network.train()(store.variant(one).x["train"])
+        network.train()(probe_set(store.variant(one).x["train"]))
         network.eval()
     assert_same(stack, stack.probe(untrained=True)[1], networks)
     for name, value in stack.buffers.items():
@@ -147,7 +151,7 @@ def test_units_that_are_known_to_be_dead_are_counted(activation: str, dead: int,
 def test_a_unit_that_lives_on_one_example_is_not_dead_but_saturated_on_the_others(store: ExampleStore) -> None:
     one = trial(preprocessing="raw", network=f"mlp(depth=1, width={WIDTH})")
     stack = Stack([one], store, CPU, torch.float64)
-    x = store.variant(one).x["train"].flatten(1)
+    x = probe_set(store.variant(one).x["train"]).flatten(1)
     chosen = int(x.norm(dim=1).argmax())  # farthest out along its own direction
     direction = x[chosen] / x[chosen].norm()
     highest, second = (x @ direction).sort(descending=True).values[:2].tolist()
@@ -203,7 +207,7 @@ def test_convolutions_are_probed_channel_by_channel(activation: str, normalisati
 
             part.register_forward_hook(note)
     with torch.no_grad():
-        module(store.variant(stack.trials[0]).x["train"])
+        module(probe_set(store.variant(stack.trials[0]).x["train"]))
     assert len(seen) == 2
     for path, (output, slope) in seen.items():
         columns = found[path.removesuffix(".activation")]

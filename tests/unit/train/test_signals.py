@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trainatlas.model.architectures import build_network
 from trainatlas.study import user_code
 from trainatlas.study.trial import Trial
-from trainatlas.train.examples import ExampleStore
+from trainatlas.train.examples import ExampleStore, Variant, probe_rows
 from trainatlas.train.records import BINS
 from trainatlas.train.signals import Distribution
 from trainatlas.train.stack import Stack
@@ -37,6 +37,11 @@ CASES = {
 @pytest.fixture(scope="module")
 def store() -> ExampleStore:
     return ExampleStore(CPU, torch.float64)
+
+
+def probe_set(variant: Variant) -> tuple[Tensor, Tensor]:
+    rows = probe_rows(len(variant.y["train"]))
+    return variant.x["train"][rows], variant.y["train"][rows]
 
 
 def plain_network(stack: Stack, position: int) -> nn.Module:
@@ -90,7 +95,7 @@ def test_every_layer_is_what_hooks_and_numpy_find(case: str, store: ExampleStore
     found = stack.signals()
     for i, one in enumerate(trials):
         variant = store.variant(one)
-        expected = looked_at(plain_network(stack, i), variant.x["train"], variant.y["train"])
+        expected = looked_at(plain_network(stack, i), *probe_set(variant))
         assert len(expected) == len(found) > 2
         for path, quantities in expected.items():
             layer = next(each for each in stack.layers if path == (each.activation or each.name))
@@ -107,8 +112,8 @@ def test_an_untrained_batch_normalisation_is_looked_at_with_the_statistics_of_th
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.momentum = None  # torch's word for: the plain mean over all batches seen, here one
-    network.train()(variant.x["train"])
-    expected = looked_at(network.eval(), variant.x["train"], variant.y["train"])
+    network.train()(probe_set(variant)[0])
+    expected = looked_at(network.eval(), *probe_set(variant))
     found = stack.signals(untrained=True)
     for i in range(3):
         for quantity, values in expected[f"hidden.{i}.activation"].items():
