@@ -12,6 +12,7 @@ from trainatlas.train.records import (
     HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
     PACK_COLUMNS,
+    STACK_COLUMNS,
     TRIAL_COLUMNS,
     Column,
 )
@@ -45,7 +46,12 @@ def data_dictionary() -> str:
             "Filled by full probes alone. 40 bins of equal width lie between the layer's extremes over the probe set; bins that "
             "hold nothing have no row, and where all values are the same there is one row without width.",
         ),
-        _page("results/STUDY/packs.csv", PACK_COLUMNS, "The only table that holds times."),
+        _page("results/STUDY/packs.csv", PACK_COLUMNS, "The only gathered table that holds times."),
+        _page(
+            "results/STUDY/raw/PACK/stacks.csv",
+            STACK_COLUMNS,
+            "What the next planning corrects its estimates by; it is not gathered.",
+        ),
         *(_page(f"results/STUDY/analysis/{name}.csv", columns) for name, columns in ANALYSIS_TABLES.items()),
     ]
     head = (

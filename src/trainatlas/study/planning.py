@@ -27,19 +27,23 @@ from typing import Any, Literal
 
 from trainatlas.study import user_code
 from trainatlas.study.config import GridSample, Probes, RandomSample, Study
+from trainatlas.study.dealing import Labour, deal
 from trainatlas.study.errors import UserError
 from trainatlas.study.sampling import Planned, first_stage
 from trainatlas.study.storage import read_json, write_csv, write_json
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 
 Stage = Literal["first", "final"]
+STAGES: tuple[Stage, ...] = ("first", "final")
 Structure = Callable[[Trial], Hashable]
+Price = Callable[[Sequence[Trial], Probes], float]
+"""(a stack, how much is measured) -> seconds that training it is predicted to take."""
 
 STACK_LIMIT = 256
 """Trials trained side by side at most; beyond it throughput no longer grows (docs/performance.md)."""
 
 PLAN_COLUMNS = ("trial_id", "sample", "stage", "pack")
-_PACK_FORMAT = 2
+_PACK_FORMAT = 3
 _STEM: dict[Stage, str] = {"first": "plan", "final": "plan-final"}
 
 
@@ -55,12 +59,20 @@ class Pack:
         training and at the end gradients and histograms of every layer as well.
     folder
         The study's folder, which paths of the user's own data are relative to.
+    stacks
+        The trials, stack by stack, as they are trained side by side; empty in files of format 2, which left it to the job
+        to form them.
     """
 
     pack_id: str
     probes: Probes
     trials: tuple[Trial, ...]
     folder: Path = Path()
+    stacks: tuple[tuple[Trial, ...], ...] = ()
+
+
+_ALONE = Labour()
+_PRICED = 20  # trials whose price stands for those of the final stage, of which planning knows no rates yet
 
 
 def plan_path(results: Path, stage: Stage) -> Path:
@@ -78,8 +90,21 @@ def pack_path(results: Path, pack_id: str) -> Path:
     return results / "packs" / f"{pack_id}.json"
 
 
-def write_first_plan(study: Study, results: Path, structure: Structure) -> dict[str, Any]:
-    """Plan the first stage of `study` into `results`; return the summary that was written."""
+def trial_epochs(stack: Sequence[Trial], probes: Probes) -> float:
+    """Price a stack by its budget alone, a thousandth of a second for each epoch of a trial."""
+    return sum(trial.epochs for trial in stack) / 1000
+
+
+def write_first_plan(
+    study: Study, results: Path, structure: Structure, price: Price = trial_epochs, labour: Labour = _ALONE
+) -> dict[str, Any]:
+    """Plan the first stage of `study` into `results`; return the summary that was written.
+
+    Parameters
+    ----------
+    structure, price, labour
+        As for `write_plan`.
+    """
     excluded: Counter[str] = Counter()
     for cell in study.all_cells():
         reason = study.exclusion(cell)
@@ -87,15 +112,20 @@ def write_first_plan(study: Study, results: Path, structure: Structure) -> dict[
             excluded[reason] += 1
     cells = sum(1 for _ in study.cells())
     final = sum(cells * len(sample.seeds) for sample in study.samples if isinstance(sample, GridSample))
+    draws = sum(sample.draws for sample in study.samples if isinstance(sample, RandomSample))
+    planned = first_stage(study)
+    examples = [item.trial for item in planned[:: len(planned) // _PRICED + 1]]
+    each = sum(price([trial] * STACK_LIMIT, study.probes) for trial in examples) / max(len(examples) * STACK_LIMIT, 1)
     extra = {
         "study": study.model_dump(mode="json"),
         "study_digest": study.digest(),
         "cells": cells,
         "excluded_cells": [{"reason": reason, "cells": number} for reason, number in excluded.items()],
-        "draws": sum(sample.draws for sample in study.samples if isinstance(sample, RandomSample)),
+        "draws": draws,
         "final_runs": final,
+        "final_seconds": round((final + draws) * each, 3),
     }
-    return write_plan(study, results, "first", first_stage(study), structure, extra)
+    return write_plan(study, results, "first", planned, structure, extra, price, labour)
 
 
 def write_plan(
@@ -105,34 +135,53 @@ def write_plan(
     planned: Sequence[Planned],
     structure: Structure,
     extra: dict[str, Any] | None = None,
+    price: Price = trial_epochs,
+    labour: Labour = _ALONE,
 ) -> dict[str, Any]:
     """Give every planned trial a pack, write new packs, then the plan's table and summary.
 
     Trials that stand in an earlier pack of `results` keep it. The summary is written last: where
     it exists, every pack it names exists.
+
+    Parameters
+    ----------
+    structure
+        What trials of one stack share.
+    extra
+        More entries of the summary.
+    price, labour
+        What stacks cost, and who trains them. Both decide which pack a stack is dealt to, and neither what a stack is: prices may
+        be measured, and a trial's numbers must not depend on a clock or on the number of cores.
     """
     ids = {item.trial: item.trial.trial_id for item in planned}
     _refuse_twins(ids)
-    homes = existing_homes(results)
+    contents = _existing_packs(results)
+    homes, seconds = _homes(contents), {content["pack"]: content.get("seconds", 0.0) for content in contents}
     plan_of_probes: tuple[tuple[Probes, set[str]], ...] = (
         ("off" if study.probes == "off" else "light", {"tuning"}),
         (study.probes, {"final", "random"}),
     )
     for probes, stages in plan_of_probes:
         new = [item.trial for item in planned if item.stage in stages and ids[item.trial] not in homes]
-        for trials in form_packs(new, structure, study.pack_trials):
-            members = {ids[trial]: trial for trial in trials}
+        stacks = form_stacks(new, structure, min(STACK_LIMIT, study.pack_trials))
+        prices = [price(stack, probes) for stack in stacks]
+        for positions in deal(prices, labour.packs(sum(prices), len(new))):
+            members = {ids[trial]: trial for position in positions for trial in stacks[position]}
             pack_id = _digest(probes, members)
-            _write_pack(results, pack_id, probes, members, study.folder)
+            seconds[pack_id] = round(sum(prices[position] for position in positions), 3)
+            by_stack = [[ids[trial] for trial in stacks[position]] for position in positions]
+            _write_pack(results, pack_id, probes, members, by_stack, seconds[pack_id], study.folder)
             homes.update(dict.fromkeys(members, pack_id))
     rows = [(ids[item.trial], item.sample, item.stage, homes[ids[item.trial]]) for item in planned]
     rows.sort()
+    packs = sorted({row[3] for row in rows})
     summary = {
         "stage": stage,
         "training_version": TRAINING_VERSION,
         "trials": len(rows),
         "trials_by_stage": dict(Counter(row[2] for row in rows)),
-        "packs": sorted({row[3] for row in rows}),
+        "packs": packs,
+        "pack_seconds": {pack: seconds[pack] for pack in packs},
         **(extra or {}),
     }
     write_csv(plan_path(results, stage), PLAN_COLUMNS, rows)
@@ -164,21 +213,6 @@ def form_stacks(trials: Iterable[Trial], structure: Structure, limit: int = STAC
     return stacks
 
 
-def form_packs(trials: Iterable[Trial], structure: Structure, pack_trials: int) -> list[list[Trial]]:
-    """Divide `trials` into packs of about equal cost, each of about `pack_trials`.
-
-    Whole stacks are dealt, dearest first, each to the pack that has least so far.
-    """
-    stacks = form_stacks(trials, structure, min(STACK_LIMIT, pack_trials))
-    packs: list[list[Trial]] = [[] for _ in range(math.ceil(sum(map(len, stacks)) / pack_trials))]
-    costs = [0.0] * len(packs)
-    for stack in sorted(stacks, key=_cost, reverse=True):
-        lightest = costs.index(min(costs))
-        packs[lightest] += stack
-        costs[lightest] += _cost(stack)
-    return [pack for pack in packs if pack]
-
-
 def _order_of_examples(trial: Trial) -> tuple[Any, ...]:
     return (trial.preprocessing, trial.seed, *_order_in_stack(trial))
 
@@ -188,15 +222,19 @@ def _order_in_stack(trial: Trial) -> tuple[Any, ...]:
     return (*lead, *trial.as_dict().values())
 
 
-def _cost(stack: Sequence[Trial]) -> float:
-    return float(sum(trial.epochs for trial in stack))
-
-
 def _digest(probes: str, trial_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join([probes, *sorted(trial_ids)]).encode()).hexdigest()[:12]
 
 
-def _write_pack(results: Path, pack_id: str, probes: Probes, trials: dict[str, Trial], folder: Path) -> None:
+def _write_pack(
+    results: Path,
+    pack_id: str,
+    probes: Probes,
+    trials: dict[str, Trial],
+    stacks: list[list[str]],
+    seconds: float,
+    folder: Path,
+) -> None:
     path = pack_path(results, pack_id)
     if path.exists():  # same name, same trials: leave its file time alone, or Snakemake trains it again
         return
@@ -206,6 +244,8 @@ def _write_pack(results: Path, pack_id: str, probes: Probes, trials: dict[str, T
         "pack": pack_id,
         "probes": probes,
         "folder": str(folder),
+        "seconds": seconds,
+        "stacks": stacks,
         "trials": {trial_id: trial.as_dict() for trial_id, trial in trials.items()},
         "user_code": _user_code(trials.values()),
     }
@@ -234,33 +274,51 @@ def read_pack(path: Path) -> Pack:
             raise UserError(
                 f"{path}: training_version is {version}; allowed: {TRAINING_VERSION}; `trainatlas plan` writes new packs"
             )
+        trials = {trial_id: Trial(**fields) for trial_id, fields in content["trials"].items()}
+        stacks = content["stacks"] if content["format"] != 2 else []
         pack = Pack(
             content["pack"],
             content["probes"],
-            tuple(Trial(**fields) for fields in content["trials"].values()),
+            tuple(trials.values()),
             Path(content["folder"]),
+            tuple(tuple(trials[trial_id] for trial_id in stack) for stack in stacks),
         )
+        stacked = sorted(trial_id for stack in stacks for trial_id in stack)
         user_code.register(content["user_code"])
         expected = {trial.user_code for trial in pack.trials}
         found = {user_code.digests(trial.levels()) for trial in pack.trials}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: is no pack file ({error}); delete it and run `trainatlas plan`") from None
-    if found != expected or _digest(pack.probes, (trial.trial_id for trial in pack.trials)) != pack.pack_id:
+    altered = found != expected or (stacks and stacked != sorted(trials))
+    if altered or _digest(pack.probes, (trial.trial_id for trial in pack.trials)) != pack.pack_id:
         raise UserError(f"{path}: its trials were altered; delete it and run `trainatlas plan`")
     return pack
 
 
 def existing_homes(results: Path) -> dict[str, str]:
     """Return the pack of every trial that earlier plans in `results` placed, by trial id."""
+    return _homes(_existing_packs(results))
+
+
+def _homes(contents: Iterable[dict[str, Any]]) -> dict[str, str]:
     homes: dict[str, str] = {}
+    for content in contents:
+        homes |= dict.fromkeys(content["trials"], content["pack"])
+    return homes
+
+
+def _existing_packs(results: Path) -> list[dict[str, Any]]:
+    """Return what the pack files of this training version hold."""
+    contents = []
     for path in sorted((results / "packs").glob("*.json")):
         content = read_json(path, "trainatlas plan")
         try:
             if content["training_version"] == TRAINING_VERSION:
-                homes |= dict.fromkeys(content["trials"], content["pack"])
+                dict.fromkeys(content["trials"], content["pack"])
+                contents.append(content)
         except (KeyError, TypeError):
             raise UserError(f"{path}: is no pack file; delete it and run `trainatlas plan`") from None
-    return homes
+    return contents
 
 
 def read_plan(results: Path, stage: Stage) -> list[dict[str, str]]:

@@ -213,6 +213,11 @@ class Checkpoints(Course):
         return self.seconds_before + time.monotonic() - self._begun
 
     @property
+    def resumes(self) -> bool:
+        """Return whether the first waiting stack goes on from within."""
+        return self._resumed is not None
+
+    @property
     def counts(self) -> tuple[int, int]:
         """Return how many stacks are done and how many are not."""
         return len(self._done), len(self.waiting)

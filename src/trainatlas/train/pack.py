@@ -10,17 +10,19 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from trainatlas.catalogue import structure
+from trainatlas.costs import estimate, steps_of, structure_key
 from trainatlas.study.checksums import remove_checksums, write_checksums
 from trainatlas.study.config import Probes
 from trainatlas.study.errors import UserError
 from trainatlas.study.planning import Pack, form_stacks
+from trainatlas.study.progress import Watch, unwatched
 from trainatlas.study.storage import write_csv
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 from trainatlas.train.checkpoints import Checkpoints, Interrupted, Keeping, Say
@@ -31,6 +33,7 @@ from trainatlas.train.records import (
     HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
     PACK_COLUMNS,
+    STACK_COLUMNS,
     TRIAL_COLUMNS,
     names,
     number,
@@ -68,11 +71,12 @@ def train_pack(
     fitted: Path | None = None,
     memory: float | None = None,
     keeping: Keeping | None = None,
+    progress: Watch = unwatched,
 ) -> None:
     """Train every trial of `pack` and write its tables and checksums.json into `out`.
 
-    Tables are written when all is trained, each whole or not at all. The same pack yields the same
-    bytes on one machine, pack.csv apart, which holds the times.
+    Tables are written when all is trained, each whole or not at all. The same pack yields the same bytes on one machine,
+    stacks.csv and pack.csv apart, which hold the times.
 
     Parameters
     ----------
@@ -86,6 +90,8 @@ def train_pack(
         Bytes that the job may take; stacks are made small enough to keep to it. None: no limit.
     keeping
         Where checkpoints are kept, how often, and who may ask to stop. None: no checkpoints.
+    progress
+        Told of a stack's trials at the end of every epoch, and when the stack is done.
 
     Raises
     ------
@@ -95,11 +101,18 @@ def train_pack(
     begun, clock = time.perf_counter(), _now()
     store = ExampleStore(device, fitted=fitted, folder=pack.folder)
     checkpoints = Checkpoints(pack, device.type, keeping or Keeping(), say)
-    checkpoints.form(lambda: form_stacks(pack.trials, structure))
+    checkpoints.form(lambda: [list(stack) for stack in pack.stacks] or form_stacks(pack.trials, structure))
     checkpoints.recut(lambda stacks: stacks_within(stacks, store, memory))
     results = checkpoints.results
+    progress(results)
+    costs: list[tuple[object, ...]] = []
     while checkpoints.waiting:
-        checkpoints.end_stack(train_or_halve(checkpoints, store, device, pack.probes, say))
+        whole, since = not checkpoints.resumes, time.perf_counter()
+        trained = train_or_halve(checkpoints, store, device, pack.probes, say, progress)
+        progress(trained)
+        if whole:
+            costs.append(_stack_row(pack, trained, time.perf_counter() - since, _device_name(device)))
+        checkpoints.end_stack(trained)
         store.drop_variants()
         steps = sum(result.steps_run for result in results)
         done, waiting = checkpoints.counts
@@ -113,6 +126,7 @@ def train_pack(
     write_csv(out / "layers.csv", names(LAYER_COLUMNS), _layer_rows(results))
     write_csv(out / "histograms.csv", names(HISTOGRAM_COLUMNS), _histogram_rows(results))
     write_csv(out / "trials.csv", names(TRIAL_COLUMNS), (_trial_row(result, device) for result in results))
+    write_csv(out / "stacks.csv", names(STACK_COLUMNS), costs)
     steps = sum(result.steps_run for result in results)
     write_csv(
         out / "pack.csv",
@@ -127,7 +141,7 @@ def train_pack(
                 clock,
                 _now(),
                 f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _rss_units_per_mib():.0f}",
-                torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+                _device_name(device),
                 torch.__version__,
             )
         ],
@@ -161,6 +175,20 @@ def stacks_within(stacks: list[list[Trial]], store: ExampleStore, memory: float 
     return kept
 
 
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _stack_row(pack: Pack, results: Sequence[TrialResult], seconds: float, device: str) -> tuple[object, ...]:
+    """Return a row of stacks.csv: what a stack took, beside what it was estimated to take."""
+    stack = [result.trial for result in results]
+    lead = stack[0]
+    steps = sum(result.steps_run for result in results)
+    planned = len(stack) * steps_of(lead, pack.folder)
+    times = (f"{seconds:.3f}", f"{estimate(stack, pack.probes, pack.folder):.3f}")
+    return pack.pack_id, structure_key(lead), len(stack), lead.epochs, steps, planned, *times, device
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
@@ -170,7 +198,12 @@ def _rss_units_per_mib() -> int:
 
 
 def train_or_halve(
-    checkpoints: Checkpoints, store: ExampleStore, device: torch.device, probes: Probes, say: Say
+    checkpoints: Checkpoints,
+    store: ExampleStore,
+    device: torch.device,
+    probes: Probes,
+    say: Say,
+    progress: Watch = unwatched,
 ) -> list[TrialResult]:
     """Train the first waiting stack; where that raises, its first half in its place, down to a trial that fails alone.
 
@@ -180,7 +213,7 @@ def train_or_halve(
     while True:
         trials = checkpoints.waiting[0]
         try:
-            return train_stack(trials, store, device, probes, store.dtype, checkpoints)
+            return train_stack(trials, store, device, probes, store.dtype, checkpoints, progress)
         except (UserError, Interrupted):
             raise
         except Exception as error:

@@ -145,6 +145,18 @@ HISTOGRAM_COLUMNS = (
     Column("share", "number", "share of the values, over units and examples, in the bin"),
 )
 
+STACK_COLUMNS = (
+    Column("pack", "text", "digest of its trials"),
+    Column("structure", "text", "digest of what the stack's trials share"),
+    Column("trials", "whole", "trials trained side by side"),
+    Column("epochs", "whole", "budget of each"),
+    Column("trial_steps", "whole", "optimizer steps taken, summed over trials"),
+    Column("planned_trial_steps", "whole", "optimizer steps of their whole budget"),
+    Column("seconds", "number", "wall-clock time of the stack"),
+    Column("estimated_seconds", "number", "the built-in estimate of it"),
+    Column("device", "text", "cpu, or the name of the GPU"),
+)
+
 PACK_COLUMNS = (
     Column("pack", "text", "digest of its trials"),
     Column("trials", "whole", "trials trained"),

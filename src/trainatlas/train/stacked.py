@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trainatlas.optim.regularisation import patience_of
 from trainatlas.study.config import Probes
+from trainatlas.study.progress import Watch, unwatched
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore
 from trainatlas.train.records import SPLITS, kept_steps
@@ -132,6 +133,7 @@ def train_stack(
     probes: Probes = "standard",
     dtype: torch.dtype = torch.float32,
     course: Course | None = None,
+    progress: Watch = unwatched,
 ) -> list[TrialResult]:
     """Train a stack to the end of its budget.
 
@@ -143,6 +145,8 @@ def train_stack(
         As for `Pack`.
     course
         Where to go on from, and whom to tell of every step and epoch.
+    progress
+        Told of all the stack's trials at the end of every epoch.
 
     Returns
     -------
@@ -169,7 +173,9 @@ def train_stack(
             recorder.first_step(first)
         recorder.minibatches(step - per_epoch, losses.cpu(), rates, kept)
         recorder.end_of_epoch(step, last, final=epoch == epochs)
-        if not recorder.retire(everyone=epoch == epochs):
+        staying = recorder.retire(everyone=epoch == epochs)
+        progress(recorder.results)
+        if not staying:
             break
         course.end_epoch(partial(recorder.moment, epoch))
     return recorder.results

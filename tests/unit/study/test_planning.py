@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,17 @@ from hypothesis import strategies as st
 from trainatlas.catalogue import structure
 from trainatlas.study import planning, trial
 from trainatlas.study.config import Study
+from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
 from trainatlas.study.planning import (
-    STACK_LIMIT,
+    Price,
     existing_homes,
-    form_packs,
     form_stacks,
     pack_path,
     read_pack,
     read_plan,
     summary_path,
+    trial_epochs,
     write_first_plan,
     write_plan,
 )
@@ -86,18 +87,64 @@ def test_trials_of_one_optimizer_stand_together(trials: list[Trial], limit: int)
         assert changes == len(set(optimizers)) - 1
 
 
-@given(trials=TRIALS, pack_trials=st.integers(1, 60), order=st.randoms())
-def test_every_trial_is_in_one_pack_and_packs_are_even(trials: list[Trial], pack_trials: int, order: Any) -> None:
-    packs = form_packs(trials, structure, pack_trials)
-    assert Counter(trial for pack in packs for trial in pack) == Counter(trials)
-    assert all(packs)
-    if packs:
-        costs = [sum(trial.epochs for trial in pack) for pack in packs]
-        stacks = form_stacks(trials, structure, min(STACK_LIMIT, pack_trials))
-        dearest = max(sum(trial.epochs for trial in stack) for stack in stacks)
-        assert max(costs) - min(costs) <= dearest  # the bound of dealing to the lightest (Graham 1969)
-    order.shuffle(trials)
-    assert form_packs(trials, structure, pack_trials) == packs
+def stacks_of(folder: Path) -> list[list[Trial]]:
+    """Every stack of every pack that a plan wrote, in an order that does not depend on the packs."""
+    packs = [read_pack(path) for path in (folder / "packs").glob("*.json")]
+    return sorted((list(stack) for pack in packs for stack in pack.stacks), key=lambda stack: stack[0].trial_id)
+
+
+def dearer_by_digest(stack: Sequence[Trial], probes: str) -> float:
+    """Prices that have nothing to do with the work, as a clock on a busy machine might give."""
+    return 1.0 + int(stack[0].trial_id[:4], 16)
+
+
+@pytest.mark.parametrize(
+    ("price", "labour"),
+    [
+        (dearer_by_digest, Labour()),
+        (dearer_by_digest, Labour(3)),
+        (trial_epochs, Labour(2)),
+        (trial_epochs, Labour(7)),
+        (dearer_by_digest, Labour(8, 1e9)),
+    ],
+)
+def test_prices_and_workers_move_whole_stacks_and_change_none(
+    price: Price, labour: Labour, tiny: Content, study_of: StudyOf, tmp_path: Path
+) -> None:
+    """What a trial's numbers may depend on, the company it is trained in, is the same whatever the clock said."""
+    tiny["pack_trials"] = 5
+    study = study_of(tiny)
+    write_first_plan(study, tmp_path / "one", structure)
+    summary = write_first_plan(study, tmp_path / "other", structure, price, labour)
+    expected = form_stacks([item.trial for item in first_stage(study)], structure, 5)
+    assert stacks_of(tmp_path / "one") == sorted(expected, key=lambda stack: stack[0].trial_id)
+    assert stacks_of(tmp_path / "other") == stacks_of(tmp_path / "one")
+    rows = read_plan(tmp_path / "other", "first")
+    assert sorted(row["trial_id"] for row in rows) == sorted(item.trial.trial_id for item in first_stage(study))
+    assert len({row["trial_id"] for row in rows}) == len(rows)
+    assert sum(summary["pack_seconds"].values()) == pytest.approx(
+        sum(price(stack, "light") for stack in expected), abs=0.005
+    )
+    assert set(summary["pack_seconds"]) == set(summary["packs"])
+
+
+def test_a_pack_of_the_format_before_is_still_read(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
+    summary = write_first_plan(study_of(tiny), tmp_path, structure)
+    path = pack_path(tmp_path, summary["packs"][0])
+    content = read_json(path, "") | {"format": 2}
+    trials = read_pack(path).trials
+    del content["stacks"], content["seconds"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert (read_pack(path).trials, read_pack(path).stacks) == (trials, ())
+    assert write_first_plan(study_of(tiny), tmp_path, structure)["packs"] == summary["packs"]
+
+
+def test_the_summary_foresees_what_the_final_stage_costs(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
+    def price(stack: Sequence[Trial], probes: str) -> float:
+        return len(stack) * (2.0 if probes == "standard" else 1.0)
+
+    summary = write_first_plan(study_of(tiny), tmp_path, structure, price)
+    assert summary["final_seconds"] == (32 + 6) * 2.0
 
 
 def test_the_plan_lists_every_trial_with_its_pack(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
@@ -235,6 +282,9 @@ def first_trial(content: Any) -> Any:
         alter(lambda content: first_trial(content).update(learning_rate=9.0)),
         alter(lambda content: first_trial(content).update(seed=99)),
         alter(lambda content: content["trials"].pop(next(iter(content["trials"])))),
+        alter(lambda content: content["stacks"][0].pop()),
+        alter(lambda content: content["stacks"].append(content["stacks"][0])),
+        alter(lambda content: content.pop("stacks")),
         alter(lambda content: content.update(probes="standard")),
         alter(lambda content: content.update(training_version=TRAINING_VERSION - 1)),
         alter(lambda content: first_trial(content).update(colour="red")),
@@ -248,7 +298,8 @@ def first_trial(content: Any) -> Any:
         lambda path: path.write_bytes(b"\xff"),
         lambda path: path.unlink(),
     ],
-    ids=["rate", "seed", "fewer", "probes", "version", "more keys", "fewer keys", "no trials", "list of trials", "list",
+    ids=["rate", "seed", "fewer", "fewer stacked", "stacked twice", "no stacks", "probes", "version", "more keys", "fewer keys",
+         "no trials", "list of trials", "list",
          "text", "empty", "torn", "bytes", "missing"],
 )  # fmt: skip
 def test_an_altered_pack_is_refused_with_its_name(
@@ -304,7 +355,7 @@ def test_plans_do_not_depend_on_pythons_hash_seed(tiny: Content, tmp_path: Path,
     study.write_text(yaml.safe_dump(tiny), encoding="utf-8")
     plan = "import sys; from trainatlas.cli import main; sys.argv[0] = 'trainatlas'; main()"
     for seed in ("0", "1"):
-        done = python(plan, "plan", study, "--results", tmp_path / seed, PYTHONHASHSEED=seed)
+        done = python(plan, "plan", study, "--workers", 2, "--results", tmp_path / seed, PYTHONHASHSEED=seed)
         assert done.returncode == 0, done.stderr
     first, second = ({path.name: path.read_bytes() for path in (tmp_path / seed).rglob("*.*")} for seed in ("0", "1"))
     assert len(first) > 3

@@ -12,8 +12,10 @@ import torch
 
 from trainatlas.analysis.tables import read_table
 from trainatlas.catalogue import structure
+from trainatlas.costs import structure_key
 from trainatlas.study.errors import UserError
 from trainatlas.study.planning import Pack, form_stacks, write_first_plan
+from trainatlas.study.progress import Watched
 from trainatlas.study.trial import Trial
 from trainatlas.train import pack as module
 from trainatlas.train.pack import train_pack
@@ -22,6 +24,7 @@ from trainatlas.train.records import (
     HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
     PACK_COLUMNS,
+    STACK_COLUMNS,
     TRIAL_COLUMNS,
 )
 from trainatlas.train.stacked import TrialResult, train_stack
@@ -32,6 +35,7 @@ TABLES = {
     "curves": CURVE_COLUMNS,
     "layers": LAYER_COLUMNS,
     "histograms": HISTOGRAM_COLUMNS,
+    "stacks": STACK_COLUMNS,
     "pack": PACK_COLUMNS,
 }
 
@@ -110,6 +114,54 @@ def test_training_again_yields_the_same_bytes_times_apart(
     train(TRIALS[::-1], tmp_path)
     for name in ("trials", "curves", "layers", "histograms"):
         assert (tmp_path / f"{name}.csv").read_bytes() == (trained[0] / f"{name}.csv").read_bytes()
+
+
+def test_the_pack_a_stack_is_dealt_to_changes_no_byte(tmp_path: Path) -> None:
+    """Stacks that re-forming would join and cut elsewhere: seven trials of one structure, three at most in a stack."""
+    trials = [replace(TRIAL, seed=seed, learning_rate=0.01 * (1 + seed)) for seed in range(7)]
+    stacks = form_stacks([*trials, *TRIALS[3:5]], structure, 3)
+    assert len(stacks) == 5
+    dealings = []
+    for packs in (1, 2, 3, 5):
+        lines: dict[str, list[str]] = {"trials": [], "curves": [], "layers": []}
+        for number in range(packs):
+            out = tmp_path / f"{number}-of-{packs}"
+            own = tuple(map(tuple, stacks[number::packs]))
+            pack = Pack("0123456789ab", "standard", tuple(trial for stack in own for trial in stack)[::-1], Path(), own)
+            train_pack(pack, out, CPU, 0.0, lambda line: None)
+            assert read_table(out / "stacks.csv", STACK_COLUMNS, "")["trials"].tolist() == [len(stack) for stack in own]
+            for name in lines:
+                lines[name] += (out / f"{name}.csv").read_text(encoding="utf-8").splitlines()[1:]
+        dealings.append({name: sorted(rows) for name, rows in lines.items()})
+    assert len(dealings[0]["trials"]) == len(trials) + 2
+    assert all(dealing == dealings[0] for dealing in dealings)
+
+
+def test_stacks_are_timed_beside_their_estimate(trained: tuple[Path, dict[str, pd.DataFrame]]) -> None:
+    stacks, trials = trained[1]["stacks"], trained[1]["trials"]
+    assert stacks["trials"].sum() == len(TRIALS)
+    assert stacks["trial_steps"].sum() == trials["steps_run"].sum()
+    assert stacks["planned_trial_steps"].sum() == len(TRIALS) * 2 * 16
+    assert (stacks["seconds"] > 0).all() and (stacks["estimated_seconds"] > 0).all()
+    assert stacks["seconds"].sum() <= trained[1]["pack"]["seconds"].sum() + 0.01 * len(stacks)
+    assert set(stacks["structure"]) == {structure_key(trial) for trial in TRIALS}
+
+
+def test_progress_sees_every_trial_to_its_end(tmp_path: Path) -> None:
+    seen: list[dict[str, tuple[str, int]]] = []
+
+    def watch(results: Sequence[Watched]) -> None:
+        seen.append({each.trial.trial_id: (each.status, each.steps_run) for each in results})
+
+    train_pack(Pack("0123456789ab", "standard", TRIALS), tmp_path, CPU, 0.0, lambda line: None, progress=watch)
+    table = read_table(tmp_path / "trials.csv", TRIAL_COLUMNS, "").set_index("trial_id")
+    last: dict[str, tuple[str, int]] = {}
+    for told in seen:
+        for trial_id, (status, steps) in told.items():
+            assert steps >= last.get(trial_id, ("", 0))[1]
+            last[trial_id] = (status, steps)
+    assert last == {row.Index: (row.status, row.steps_run) for row in table.itertuples()}
+    assert len(seen) > 2 * len(form_stacks(TRIALS, structure)) - 1  # every epoch
 
 
 def failing_for(bad: Trial, error: BaseException) -> Callable[..., list[TrialResult]]:
