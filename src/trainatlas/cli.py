@@ -6,6 +6,7 @@ answers at once and only `train` pays for torch.
 
 from __future__ import annotations
 
+import enum
 import sys
 import time
 from pathlib import Path
@@ -27,22 +28,55 @@ app = typer.Typer(
 
 app.add_typer(data_commands.app, name="data")
 
+
+class Device(enum.StrEnum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 StudyFile = Annotated[Path, typer.Argument(help="The study's YAML file, such as benchmarks/digits.yaml.")]
 Results = Annotated[Path, typer.Option(help="Folder under which each study's results lie.")]
 _RESULTS = Path("results")
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1, envvar="TRAINATLAS_WORKERS", help="Jobs that run side by side; packs are made for them to end together."
+    ),
+]
+LeastSeconds = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        envvar="TRAINATLAS_LEAST_SECONDS",
+        help="Predicted seconds of a pack, short of which not every worker is given one.",
+    ),
+]
 Profile = Annotated[str | None, typer.Option(help="One of the study's profiles, such as quick.")]
 
 
 @app.command()
-def plan(study: StudyFile, results: Results = _RESULTS, profile: Profile = None) -> None:
+def plan(
+    study: StudyFile,
+    results: Results = _RESULTS,
+    profile: Profile = None,
+    workers: Workers = 1,
+    least_seconds: LeastSeconds = 0.0,
+) -> None:
     """Turn a study into trials and packs, those that tune learning rates first."""
     from trainatlas.catalogue import TABLES, check_user_levels, structure
+    from trainatlas.costs import calibrated, start_seconds
     from trainatlas.study.config import load_study
+    from trainatlas.study.dealing import Labour
     from trainatlas.study.planning import write_first_plan
 
     checked = load_study(study, TABLES, profile)
     check_user_levels(checked)
-    summary = write_first_plan(checked, results / checked.name, structure)
+    folder = results / checked.name
+    price, labour = calibrated(folder, checked.folder), Labour(workers, least_seconds, start_seconds(folder))
+    summary = write_first_plan(checked, folder, structure, price, labour)
     typer.echo(
         f"{checked.name}: {summary['trials']:,} tuning runs in {len(summary['packs'])} packs; then "
         f"{summary['final_runs']:,} final runs and {summary['draws']:,} random draws"
@@ -83,49 +117,99 @@ def train(
             help="Seconds in which an epoch may still be ended after SIGTERM or SIGINT.",
         ),
     ] = 20.0,
+    device: Annotated[
+        Device,
+        typer.Option(
+            envvar="TRAINATLAS_DEVICE", help="cuda: a GPU that no other job uses; auto: one where there is any."
+        ),
+    ] = Device.auto,
 ) -> None:
     """Train the trials of one pack side by side and write its tables.
 
     Asked to stop by SIGTERM or SIGINT, it keeps where it stands and ends with status 128 + the signal's number;
     started again it goes on from there, and after a kill from its last checkpoint.
     """
+    from trainatlas.costs import steps_of
     from trainatlas.study.planning import read_pack
+    from trainatlas.study.progress import Reporter
 
     content = read_pack(pack)
+    results = pack.parent.parent
+    steps = {trial: steps_of(trial, content.folder) for trial in content.trials}
+    progress = Reporter(results / "progress" / pack.name, content.pack_id, steps)
     from trainatlas.train.checkpoints import Interrupted, Keeping, StopRequest
+    from trainatlas.train.devices import hold_device, slots_folder
     from trainatlas.train.pack import prepare_process, train_pack
 
-    results = pack.parent.parent
-    with StopRequest().listening() as stop:
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    prepare_process()
+    with hold_device(device.value, slots_folder(), say) as place, StopRequest().listening() as stop:
         try:
             train_pack(
                 content,
                 out,
-                prepare_process(),
+                place,
                 _STARTED,
-                say=lambda line: typer.echo(line, err=True),
+                say,
                 fitted=results / "fitted",
                 memory=None if memory is None else memory * 2**20,
                 keeping=Keeping(results / "checkpoints" / content.pack_id, checkpoint_seconds, grace_seconds, stop),
+                progress=progress,
             )
         except Interrupted as interrupted:
             typer.echo(interrupted, err=True)
             raise typer.Exit(128 + interrupted.number) from None
+    progress.finish()
 
 
 @app.command()
-def select(study: StudyFile, results: Results = _RESULTS, profile: Profile = None) -> None:
+def select(
+    study: StudyFile,
+    results: Results = _RESULTS,
+    profile: Profile = None,
+    workers: Workers = 1,
+    least_seconds: LeastSeconds = 0.0,
+) -> None:
     """Choose each arm's learning rate on validation data and plan the final runs."""
     from trainatlas.analysis.selection import select as choose
     from trainatlas.catalogue import TABLES, structure
+    from trainatlas.costs import calibrated, start_seconds
     from trainatlas.study.config import load_study
+    from trainatlas.study.dealing import Labour
     from trainatlas.study.planning import write_plan
     from trainatlas.study.sampling import final_stage
 
     checked = load_study(study, TABLES, profile)
     folder = results / checked.name
-    summary = write_plan(checked, folder, "final", final_stage(checked, choose(checked, folder)), structure)
+    planned = final_stage(checked, choose(checked, folder))
+    price, labour = calibrated(folder, checked.folder), Labour(workers, least_seconds, start_seconds(folder))
+    summary = write_plan(checked, folder, "final", planned, structure, price=price, labour=labour)
     typer.echo(f"{checked.name}: {summary['trials']:,} final runs and random draws in {len(summary['packs'])} packs")
+
+
+@app.command()
+def status(
+    study: StudyFile,
+    results: Results = _RESULTS,
+    profile: Profile = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until all trials are done.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks when watching.")] = 2.0,
+) -> None:
+    """Tell how far a study is: trials and packs done and at work, their speed, the time left, and what went wrong."""
+    from rich.console import Console
+
+    from trainatlas import watching
+    from trainatlas.catalogue import TABLES
+    from trainatlas.study.config import load_study
+
+    checked = load_study(study, TABLES, profile)
+    folder = results / checked.name
+    if watch:
+        watching.watch(checked.name, folder, Console(), every)
+    else:
+        watching.show(checked.name, folder, Console())
 
 
 @app.command()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +16,16 @@ from typing import IO, Any, NoReturn
 from trainatlas.catalogue import TABLES
 from trainatlas.study.checksums import damaged_packs, put_aside
 from trainatlas.study.config import Study, load_study
+from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
+from trainatlas.study.planning import STAGES, summary_path
 
 DEFAULTS = {
     "study": "benchmarks/digits.yaml",
     "profile": "",
     "memory": "4000",
+    "device": "auto",
+    "progress": "15",
     "results": "results",
     "reports": "reports",
 }
@@ -27,6 +33,11 @@ DEFAULTS = {
 
 SMALLEST_MEMORY = 500
 """MiB that a job takes before it has loaded anything but its libraries."""
+
+DEVICES = ("auto", "cpu", "cuda")
+
+CLUSTER_SECONDS = 300.0
+"""Predicted seconds that a job of a cluster shall be worth: it costs about 6 s by itself, and its way through the queue."""
 
 _held: list[IO[str]] = []
 
@@ -39,6 +50,8 @@ class Settings:
     study: Study
     profile: str
     memory: int
+    device: str
+    progress: float
     results: str
     reports: str
 
@@ -73,11 +86,68 @@ def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -
             raise UserError(
                 f"--config memory={values['memory']}; allowed: a whole number of MiB a job may take, at least {SMALLEST_MEMORY}"
             )
+        if values["device"] not in DEVICES:
+            raise UserError(f"--config device={values['device']}; allowed: {', '.join(DEVICES)}")
+        progress = _seconds(values["progress"])
     except UserError as error:
         on_error(f"trainatlas: {error}")
     return Settings(
-        values["study"], study, values["profile"], int(values["memory"]), values["results"], values["reports"]
+        values["study"],
+        study,
+        values["profile"],
+        int(values["memory"]),
+        values["device"],
+        progress,
+        values["results"],
+        values["reports"],
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        raise UserError(f"--config progress={text}; allowed: seconds between two lines of progress, 0 for none")
+    return seconds
+
+
+def labour(local: bool, cores: int | None, jobs: int | None, gpus: int | None) -> Labour:
+    """Return who trains the packs.
+
+    Parameters
+    ----------
+    local
+        Whether jobs run on this machine.
+    cores, jobs
+        What Snakemake may use of this machine, and how many jobs may run at once elsewhere; None where it was not said.
+    gpus
+        Value of `--resources gpus=`; None where it is not given.
+    """
+    if not local:
+        return Labour(jobs or 1, CLUSTER_SECONDS)
+    return Labour(max(min(cores or 1, gpus or cores or 1), 1))
+
+
+def announce(crew: Labour, device: str) -> None:
+    """Tell the commands who trains the packs and on what, by their environment; what stands there already is kept.
+
+    No rule takes these as parameters, or another number of cores would select and analyse anew, and another device train.
+    """
+    os.environ.setdefault("TRAINATLAS_WORKERS", str(crew.workers))
+    os.environ.setdefault("TRAINATLAS_LEAST_SECONDS", str(crew.least_seconds))
+    os.environ.setdefault("TRAINATLAS_DEVICE", device)
+
+
+def pack_seconds(results: Path, pack: str) -> float:
+    """Return what a pack is predicted to take, by the plan that names it; 0 where none does."""
+    for stage in STAGES:
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(summary_path(results, stage).read_text(encoding="utf-8")).get("pack_seconds", {})
+            if pack in found:
+                return float(found[pack])
+    return 0.0
 
 
 def _refuse_unwritable(key: str, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The whole pipeline under a real Snakemake, undisturbed, disturbed and grown."""
 
+import json
 import os
 import shutil
 import signal
@@ -43,9 +44,9 @@ class Workplace:
     def write(self, content: dict[str, Any]) -> None:
         self.study.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
-    def words(self, *more: str) -> list[str]:
+    def words(self, *more: str, settings: tuple[str, ...] = ()) -> list[str]:
         places = [f"study={self.study}", f"results={self.folder / 'results'}", f"reports={self.folder / 'reports'}"]
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *more, "--config", *places]
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *more, "--config", *places, *settings]
 
     def start(self, *more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -57,8 +58,9 @@ class Workplace:
             start_new_session=True,
         )
 
-    def run(self, *more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.words(*more), cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False)
+    def run(self, *more: str, settings: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        words = self.words(*more, settings=settings)
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False)
 
     def tables(self) -> dict[str, bytes]:
         return {name: (self.results / name).read_bytes() for name in TABLES}
@@ -122,6 +124,59 @@ def test_a_finished_study_has_nothing_left_to_do(copied: Workplace) -> None:
     done = copied.run()
     assert done.returncode == 0
     assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_another_number_of_cores_leaves_nothing_to_do(copied: Workplace) -> None:
+    done = copied.run("--cores", "1")
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_tables_do_not_depend_on_how_many_packs_there_are(
+    undisturbed: Workplace, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINATLAS_WORKERS", "1")
+    other = Workplace(tmp_path)
+    other.write(tiny)
+    done = other.run("--until", "aggregate")
+    assert done.returncode == 0, done.stderr
+    assert set(other.trained()).isdisjoint(undisturbed.trained())
+    assert other.tables() == undisturbed.tables()
+
+
+def test_the_longest_pack_starts_first_and_progress_is_told(
+    tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINATLAS_WORKERS", "3")
+    tiny["factors"]["activation"] = ["gelu", "relu", "soft_exponential"]
+    place = Workplace(tmp_path)
+    place.write(tiny)
+    done = place.run("--cores", "1", "--until", "select", settings=("progress=0.5",))
+    assert done.returncode == 0, done.stderr
+    seconds = json.loads((place.results / "plan.json").read_text())["pack_seconds"]
+    assert len(set(seconds.values())) == 3
+    rows = [pd.read_csv(place.results / "raw" / pack / "pack.csv").iloc[0] for pack in seconds]
+    started = [row["pack"] for row in sorted(rows, key=lambda row: row["started"])]
+    assert started == sorted(seconds, key=lambda pack: -seconds[pack])
+    told = [line for line in done.stderr.splitlines() if line.startswith("tiny: ")]
+    counts = [int(line.split()[1]) for line in told]
+    assert counts == sorted(counts) and counts[0] < 48 and counts[-1] == 48
+    assert not list((place.results / "progress").iterdir())
+
+
+def test_a_pack_that_fails_is_told_with_its_last_line(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    place = Workplace(tmp_path)
+    place.write(tiny)
+    assert place.run("--until", "plan").returncode == 0
+    path = next((place.results / "packs").glob("*.json"))
+    path.write_text(path.read_text(encoding="utf-8").replace('"seed": 0', '"seed": 5'), encoding="utf-8")
+    assert place.run("--until", "aggregate").returncode != 0
+    words = [sys.executable, "-m", "trainatlas.cli", "status", place.study, "--results", place.folder / "results"]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "packs: 1 done, 0 running, 0 waiting; 1 stopped" in done.stdout
+    assert f"pack {path.stem} stopped: trainatlas: {path}: its trials were altered" in done.stdout
+    assert str(place.results / "logs" / "train" / f"{path.stem}.log") in done.stdout
 
 
 def test_reformatting_the_study_trains_nothing(copied: Workplace, tiny: dict[str, Any]) -> None:

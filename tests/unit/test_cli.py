@@ -71,7 +71,7 @@ def test_a_file_that_is_no_study_ends_with_one_line_and_nothing_written(
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("stage", ["select", "aggregate", "analyse", "report"])
+@pytest.mark.parametrize("stage", ["select", "status", "aggregate", "analyse", "report"])
 def test_every_stage_checks_the_study_first(stage: str, tiny: Content, tmp_path: Path, command: Command) -> None:
     tiny["epochs"] = 0
     study = write(tiny, tmp_path)
@@ -79,7 +79,14 @@ def test_every_stage_checks_the_study_first(stage: str, tiny: Content, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("stage", "before"), [("select", "plan"), ("aggregate", "plan"), ("analyse", "aggregate"), ("report", "aggregate")]
+    ("stage", "before"),
+    [
+        ("select", "plan"),
+        ("status", "plan"),
+        ("aggregate", "plan"),
+        ("analyse", "aggregate"),
+        ("report", "aggregate"),
+    ],
 )
 def test_a_stage_before_its_time_names_the_one_that_is_due(
     stage: str, before: str, tiny: Content, tmp_path: Path, command: Command
@@ -115,7 +122,7 @@ def test_a_target_that_cannot_be_written_ends_with_one_line(tiny: Content, tmp_p
 
 PLAN_AS_NOBODY = """
 import os, sys
-import trainatlas.catalogue, trainatlas.cli, trainatlas.study.config, trainatlas.study.planning
+import trainatlas.catalogue, trainatlas.cli, trainatlas.costs, trainatlas.study.config, trainatlas.study.planning
 if os.geteuid() == 0:
     os.setuid(65534)
 sys.argv[0] = "trainatlas"
@@ -144,7 +151,9 @@ def test_a_full_disk_ends_with_one_line_and_no_half_plan(tiny: Content, tiny_dis
     assert list(tiny_disk.rglob("*.part")) == []
 
 
-@pytest.mark.parametrize("stage", ["plan", "train", "select", "aggregate", "analyse", "report", "schema", "bench"])
+@pytest.mark.parametrize(
+    "stage", ["plan", "train", "select", "status", "aggregate", "analyse", "report", "schema", "bench"]
+)
 def test_every_command_explains_itself(stage: str, command: Command) -> None:
     done = command(stage, "--help")
     assert done.returncode == 0

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from trainatlas import workflow
-from trainatlas.workflow import hold_results, settle_config
+from trainatlas.workflow import announce, hold_results, labour, pack_seconds, settle_config
 
 Content = dict[str, Any]
 
@@ -67,7 +67,7 @@ def test_the_default_study_needs_no_config(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_unknown_key_is_refused_with_the_allowed_ones(study: Path) -> None:
     line = refusal({"study": str(study), "result": "there"})
-    assert "'result'" in line and "study, profile, memory, results, reports" in line
+    assert "'result'" in line and "study, profile, memory, device, progress, results, reports" in line
 
 
 def test_a_bad_study_is_refused(study: Path, tiny: Content) -> None:
@@ -92,6 +92,49 @@ def test_a_folder_without_permission_is_refused(
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and real(path, mode))
     line = refusal({"study": str(study), key: str(tmp_path / "a" / "b")})
     assert str(tmp_path) in line and "not writable" in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("device", "gpu"), ("progress", "often"), ("progress", "-1"), ("progress", "nan")]
+)
+def test_a_value_that_is_none_is_refused(key: str, value: str, study: Path) -> None:
+    line = refusal({"study": str(study), key: value})
+    assert f"--config {key}={value}; allowed: " in line
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((True, 2, None, None), (2, 0.0)),
+        ((True, 16, None, 4), (4, 0.0)),
+        ((True, 2, None, 4), (2, 0.0)),
+        ((True, None, None, None), (1, 0.0)),
+        ((False, None, 100, None), (100, workflow.CLUSTER_SECONDS)),
+        ((False, 2, 50, 4), (50, workflow.CLUSTER_SECONDS)),
+    ],
+)
+def test_packs_are_made_for_those_who_train_them(limits: tuple[Any, ...], expected: tuple[int, float]) -> None:
+    crew = labour(*limits)
+    assert (crew.workers, crew.least_seconds) == expected
+
+
+def test_commands_are_told_and_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINATLAS_WORKERS", "7")
+    for name in ("LEAST_SECONDS", "DEVICE"):
+        monkeypatch.setenv(f"TRAINATLAS_{name}", "")
+        monkeypatch.delenv(f"TRAINATLAS_{name}")
+    announce(labour(True, 2, None, None), "cpu")
+    told = [os.environ[f"TRAINATLAS_{name}"] for name in ("WORKERS", "LEAST_SECONDS", "DEVICE")]
+    assert told == ["7", "0.0", "cpu"]
+
+
+def test_a_pack_comes_as_early_as_its_plan_says(tmp_path: Path) -> None:
+    assert pack_seconds(tmp_path, "a") == 0.0
+    (tmp_path / "plan.json").write_text('{"pack_seconds": {"a": 2.5}}', encoding="utf-8")
+    (tmp_path / "plan-final.json").write_text('{"pack_seconds": {"b": 7}}', encoding="utf-8")
+    assert [pack_seconds(tmp_path, pack) for pack in "abc"] == [2.5, 7.0, 0.0]
+    (tmp_path / "plan-final.json").write_text('{"pack_s', encoding="utf-8")
+    assert [pack_seconds(tmp_path, pack) for pack in "abc"] == [2.5, 0.0, 0.0]
 
 
 HOLD = """

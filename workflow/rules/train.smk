@@ -13,11 +13,13 @@ rule train:
         checksums=f"{RESULTS}/raw/{{pack}}/checksums.json",
     log:
         f"{RESULTS}/logs/train/{{pack}}.log",
+    priority: lambda wildcards: pack_seconds(Path(RESULTS), wildcards.pack)  # the longest first
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         mem_mb=MEMORY,
+        gpus=int("gpus" in limits and settings.device != "cpu"),  # counted where --resources gpus=N says how many there are
     params:
         out=lambda wildcards, output: Path(output.trials).parent,
     shell:

@@ -1,0 +1,158 @@
+"""A study's status in words: one line for logs, a page for terminals."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trainatlas.study.errors import UserError
+from trainatlas.study.status import Status, StatusReader
+
+_STAGES = {"first": "tuning runs", "final": "final runs and random draws"}
+
+
+def status_line(status: Status) -> str:
+    """Return the status in one line."""
+    ends = status.ends
+    parts = [
+        f"{status.done:,} of {status.planned:,} trials done",
+        f"{ends['diverged']:,} diverged, {ends['failed']:,} failed",
+        f"packs: {status.packs['done']} done, {status.packs['running']} running, {status.packs['waiting']} waiting",
+    ]
+    if status.packs["stopped"]:
+        parts.append(f"{status.packs['stopped']} stopped")
+    if status.running:
+        parts.append(f"{status.steps_per_second:,.0f} trial-steps/s")
+    if status.running and status.seconds_left is not None:
+        parts.append(f"about {duration(status.seconds_left)} left to train")
+    return "; ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, to two units."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def status_page(name: str, status: Status) -> Group:
+    """Return the status as tables: stages, jobs at work, and what stopped."""
+    stages = Table(title=name, title_justify="left")
+    stages.add_column("trials", no_wrap=True)
+    for column in ("planned", "done", "running", "ok", "diverged", "stopped early", "failed"):
+        stages.add_column(column, justify="right")
+    for stage in status.stages:
+        ends = [stage.ends[end] for end in ("ok", "diverged", "stopped_early", "failed")]
+        stages.add_row(
+            _STAGES[stage.stage], *(f"{number:,}" for number in (stage.planned, stage.done, stage.running, *ends))
+        )
+    parts: list[Table | Text] = [stages]
+    if status.running:
+        parts.append(_jobs(status))
+    parts.append(Text(status_line(status)))
+    for pack in status.stopped:
+        parts.append(Text(f"pack {pack.pack} stopped: {pack.last_line or 'nothing said'} ({pack.log})", style="red"))
+    return Group(*parts)
+
+
+def _jobs(status: Status) -> Table:
+    jobs = Table()
+    limits = any(progress.share_of_limit is not None for progress in status.running)
+    for column in ("pack", "process", "host", "started"):
+        jobs.add_column(column)
+    for column in ("trials", "done", "steps", "trial-steps/s", *(["of the limit"] if limits else [])):
+        jobs.add_column(column, justify="right")
+    for progress in status.running:
+        share = progress.trial_steps / max(progress.planned_trial_steps, 1)
+        cells = [f"{progress.trials:,}", f"{progress.done:,}", f"{share:.0%}", f"{progress.steps_per_second:,.0f}"]
+        if limits:
+            cells.append("" if progress.share_of_limit is None else f"{progress.share_of_limit:.0%}")
+        jobs.add_row(progress.pack, str(progress.process), progress.host, progress.started, *cells)
+    return jobs
+
+
+def show(name: str, results: Path, console: Console) -> None:
+    """Print a study's status once."""
+    console.print(status_page(name, StatusReader(results).read()), soft_wrap=not console.is_terminal)
+
+
+def watch(
+    name: str, results: Path, console: Console, every: float, wait: Callable[[float], object] = time.sleep
+) -> None:
+    """Show a study's status until all its trials are done: a page kept up to date in a terminal, else line after line.
+
+    Parameters
+    ----------
+    every
+        Seconds between two looks.
+    """
+    reader = StatusReader(results)
+    if not console.is_terminal:
+        while True:
+            status = reader.read()
+            console.print(f"{name}: {status_line(status)}", soft_wrap=True, highlight=False, markup=False)
+            if status.done >= status.planned:
+                return
+            wait(every)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            status = reader.read()
+            live.update(status_page(name, status), refresh=True)
+            if status.done >= status.planned:
+                return
+            wait(every)
+
+
+class Teller:
+    """Says a study's status now and then while something else is at work, in a thread that ends with the process.
+
+    Parameters
+    ----------
+    results
+        The study's folder.
+    every
+        Seconds between two lines; 0 for none. A line that is as the last one is not said again.
+    say
+        Takes a line.
+    """
+
+    def __init__(self, name: str, results: Path, every: float, say: Callable[[str], object]) -> None:
+        self._name, self._reader, self._every, self._say = name, StatusReader(results), every, say
+        self._said = ""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Begin to tell."""
+        if self._every:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Tell a last time and end."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(self._every):
+            self._tell()
+        self._tell()
+
+    def _tell(self) -> None:
+        try:
+            line = f"{self._name}: {status_line(self._reader.read())}"
+        except UserError:  # not planned yet, or a file between two states
+            return
+        if line != self._said:
+            self._said = line
+            self._say(line)
