@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from trainatlas.analysis.order import TrialOrder
 from trainatlas.analysis.provenance import provenance
-from trainatlas.analysis.selection import planned_trials, with_places
+from trainatlas.analysis.selection import planned_trials, refuse_lost, with_places
+from trainatlas.analysis.shelves import SHELF_TRIALS, Shelves, shelf_folder
 from trainatlas.analysis.tables import (
     CURVE_COLUMNS,
     HISTOGRAM_COLUMNS,
@@ -16,47 +20,71 @@ from trainatlas.analysis.tables import (
     PACK_COLUMNS,
     TRIAL_COLUMNS,
     read_packs,
+    table_writer,
     trial_columns,
     write_table,
 )
 from trainatlas.study.checksums import refuse_damaged
 from trainatlas.study.config import Study, Target
 from trainatlas.study.storage import write_json
-from trainatlas.train.records import SPLITS
+from trainatlas.train.records import Column, names
 
 
-def aggregate(study: Study, results: Path) -> None:
+@dataclass(frozen=True)
+class PackTable:
+    """A table that every pack has a part of: its columns, and the columns that put a trial's rows in order."""
+
+    columns: tuple[Column, ...]
+    order: tuple[str, ...]
+
+
+GATHERED = {
+    "curves": PackTable(CURVE_COLUMNS, ("step", "split")),
+    "layers": PackTable(LAYER_COLUMNS, ("step", "depth")),
+    "histograms": PackTable(HISTOGRAM_COLUMNS, ("step", "depth", "quantity", "low")),
+}
+"""What is gathered beside trials.csv, by the name of its file."""
+
+
+def aggregate(study: Study, results: Path, shelf_trials: int = SHELF_TRIALS) -> None:
     """Gather a study's tables under `results`: exactly the trials that are planned now.
 
     Rows are sorted, so that the tables do not depend on how trials were packed.
+
+    Parameters
+    ----------
+    shelf_trials
+        How many trials' rows are held in memory at a time.
     """
     plan = planned_trials(results, ("first", "final"))
     packs = sorted(set(plan["pack"]))
     refuse_damaged(results, packs)
-    trials = with_places(read_packs(results, packs, "trials", TRIAL_COLUMNS), plan, results)
-    curves = _of(trials, read_packs(results, packs, "curves", CURVE_COLUMNS))
-    layers = _of(trials, read_packs(results, packs, "layers", LAYER_COLUMNS))
-    histograms = _of(trials, read_packs(results, packs, "histograms", HISTOGRAM_COLUMNS))
-    split = curves["split"].map({name: position for position, name in enumerate(SPLITS)})
-    curves = (
-        curves.assign(order=split).sort_values(["trial_id", "step", "order"], ignore_index=True).drop(columns="order")
-    )
-    layers = layers.sort_values(["trial_id", "step", "depth"], ignore_index=True)
-    histograms = histograms.sort_values(["trial_id", "step", "depth", "quantity", "low"], ignore_index=True)
-    for target in study.targets:
-        trials[target.column] = steps_to_target(trials, curves, target)
+    order = TrialOrder(plan["trial_id"])
     columns = trial_columns(study)
-    write_table(curves, results / "curves.csv", CURVE_COLUMNS)
-    write_table(layers, results / "layers.csv", LAYER_COLUMNS)
-    write_table(histograms, results / "histograms.csv", HISTOGRAM_COLUMNS)
-    times = read_packs(results, packs, "pack", PACK_COLUMNS)
-    write_table(times, results / "packs.csv", PACK_COLUMNS)
-    write_json(results / "provenance.json", provenance(study, results, times))
-    write_table(trials[[column.name for column in columns]], results / "trials.csv", columns)
-
-
-def _of(trials: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["trial_id"].isin(trials["trial_id"])]
+    with shelf_folder(results / ".aggregate") as folder, contextlib.ExitStack() as stack:
+        rows = Shelves(order, folder / "trials", shelf_trials)
+        rows.fill(read_packs(results, packs, "trials", TRIAL_COLUMNS))
+        refuse_lost(plan.loc[~rows.found[order.positions(plan["trial_id"])], "trial_id"], results)
+        tables = {name: Shelves(order, folder / name, shelf_trials) for name in GATHERED}
+        for name, table in GATHERED.items():
+            tables[name].fill(read_packs(results, packs, name, table.columns))
+        times = pd.concat(read_packs(results, packs, "pack", PACK_COLUMNS), ignore_index=True)
+        # Entered first, trials.csv takes its name last: where it stands, all the others do.
+        write_trials = stack.enter_context(table_writer(results / "trials.csv", columns))
+        write_table(times, results / "packs.csv", PACK_COLUMNS)
+        write_json(results / "provenance.json", provenance(study, results, times))
+        writers = {
+            name: stack.enter_context(table_writer(results / f"{name}.csv", table.columns))
+            for name, table in GATHERED.items()
+        }
+        for shelf in range(rows.number):
+            trials = with_places(rows.take(shelf), plan[rows.span(shelf)])
+            parts = {name: tables[name].take(shelf, table.order) for name, table in GATHERED.items()}
+            for name, part in parts.items():
+                writers[name](part)
+            for target in study.targets:
+                trials[target.column] = steps_to_target(trials, parts["curves"], target)
+            write_trials(trials[list(names(columns))])
 
 
 def steps_to_target(trials: pd.DataFrame, curves: pd.DataFrame, target: Target) -> pd.Series:

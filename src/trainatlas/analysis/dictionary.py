@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trainatlas.analysis.columns import ANALYSIS_TABLES
-from trainatlas.analysis.tables import PLACE_COLUMNS, SELECTED_COLUMNS
-from trainatlas.study.planning import PLAN_COLUMNS
+from trainatlas.analysis.tables import PLACE_COLUMNS, PLAN_TABLE, SELECTED_COLUMNS
 from trainatlas.train.records import (
     CURVE_COLUMNS,
     HISTOGRAM_COLUMNS,
@@ -17,19 +16,11 @@ from trainatlas.train.records import (
     Column,
 )
 
-_PLAN_MEANINGS = {
-    "trial_id": "see trials.csv",
-    "sample": "name of the study's sample",
-    "stage": "tuning, final or random",
-    "pack": "pack that trains the trial",
-}
-
 
 def data_dictionary() -> str:
     """Return the page in Markdown."""
-    plan = [Column(name, "text", _PLAN_MEANINGS[name]) for name in PLAN_COLUMNS]
     pages = [
-        _page("results/STUDY/plan.csv, plan-final.csv", plan),
+        _page("results/STUDY/plan.csv, plan-final.csv", PLAN_TABLE),
         _page("results/STUDY/selected.csv", SELECTED_COLUMNS),
         _page(
             "results/STUDY/trials.csv",

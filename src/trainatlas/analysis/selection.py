@@ -6,32 +6,50 @@ from pathlib import Path
 
 import pandas as pd
 
-from trainatlas.analysis.tables import SELECTED_COLUMNS, TRIAL_COLUMNS, read_packs, write_table
+from trainatlas.analysis.tables import (
+    PLAN_TABLE,
+    SELECTED_COLUMNS,
+    TRIAL_COLUMNS,
+    read_packs,
+    read_table,
+    write_table,
+)
 from trainatlas.study.checksums import refuse_damaged
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import Stage, read_plan
+from trainatlas.study.planning import Stage, plan_path
 from trainatlas.study.trial import FACTORS
+
+_CHOSEN_BY = [
+    "trial_id",
+    *FACTORS,
+    "learning_rate",
+    "status",
+    "final_validation_accuracy",
+    "final_validation_loss",
+]
+"""The columns of `TRIAL_COLUMNS` that a choice of rates rests on."""
 
 
 def planned_trials(results: Path, stages: tuple[Stage, ...]) -> pd.DataFrame:
-    """Return the plans of `stages`: trial_id, sample, stage and pack, by trial_id."""
-    rows = [row for stage in stages for row in read_plan(results, stage)]
-    return pd.DataFrame(rows, columns=["trial_id", "sample", "stage", "pack"]).drop_duplicates("trial_id")
+    """Return the plans of `stages`, each trial once, by trial_id: columns as in PLAN_COLUMNS."""
+    plans = [read_table(plan_path(results, stage), PLAN_TABLE, "trainatlas plan") for stage in stages]
+    plan = pd.concat(plans, ignore_index=True).drop_duplicates("trial_id")
+    return plan.sort_values("trial_id", ignore_index=True)
 
 
-def with_places(trials: pd.DataFrame, plan: pd.DataFrame, results: Path) -> pd.DataFrame:
-    """Return planned trials only, with the plan's sample and stage, by trial_id.
+def with_places(trials: pd.DataFrame, plan: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials that stand in the plan, each once, with its sample and stage, by trial_id."""
+    joined = plan.drop(columns="pack").merge(trials.drop_duplicates("trial_id"), on="trial_id")
+    return joined.sort_values("trial_id", ignore_index=True)
 
-    Raises UserError when a planned trial has no row: trials in must equal trials out.
-    """
-    joined = plan.drop(columns="pack").merge(trials.drop_duplicates("trial_id"), on="trial_id", how="left")
-    lost = joined.loc[joined["status"].isna(), "trial_id"]
+
+def refuse_lost(lost: pd.Series, results: Path) -> None:
+    """Raise UserError where there are planned trials, `lost`, without results: trials in must equal trials out."""
     if len(lost):
         raise UserError(
             f"{results}: {len(lost)} planned trials have no results, such as {lost.iloc[0]}; train their packs"
         )
-    return joined.sort_values("trial_id", ignore_index=True)
 
 
 def choose_rates(trials: pd.DataFrame) -> pd.DataFrame:
@@ -43,7 +61,7 @@ def choose_rates(trials: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     trials
-        Tuning trials with the columns of `TRIAL_COLUMNS` and their `sample`.
+        Tuning trials: their factors, `learning_rate`, `status`, final validation accuracy and loss, and `sample`.
 
     Returns
     -------
@@ -94,8 +112,11 @@ def select(study: Study, results: Path) -> list[tuple[str, dict[str, str], float
     else:
         packs = sorted(set(tuning["pack"]))
         refuse_damaged(results, packs)
-        trials = read_packs(results, packs, "trials", TRIAL_COLUMNS)
-        chosen = choose_rates(with_places(trials, tuning, results))
+        trials = pd.concat(
+            [pack[_CHOSEN_BY] for pack in read_packs(results, packs, "trials", TRIAL_COLUMNS)], ignore_index=True
+        )
+        refuse_lost(tuning.loc[~tuning["trial_id"].isin(trials["trial_id"]), "trial_id"], results)
+        chosen = choose_rates(with_places(trials, tuning))
     write_table(chosen, results / "selected.csv", SELECTED_COLUMNS)
     rows = chosen.to_dict("records")
     return [(row["sample"], {factor: row[factor] for factor in FACTORS}, row["learning_rate"]) for row in rows]

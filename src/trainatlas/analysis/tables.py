@@ -6,7 +6,9 @@ are declared here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,7 @@ import pyarrow.csv as arrow_csv
 
 from trainatlas.study.config import Study, Target
 from trainatlas.study.errors import UserError
+from trainatlas.study.planning import PLAN_COLUMNS
 from trainatlas.study.storage import atomic_write
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import (
@@ -36,6 +39,15 @@ PLACE_COLUMNS = (
     Column("stage", "text", "tuning, final or random"),
 )
 """What the plan knows of a trial; gathered tables carry it beside what training wrote."""
+
+_PLAN_MEANINGS = {
+    "trial_id": "see trials.csv",
+    "sample": "name of the study's sample",
+    "stage": "tuning, final or random",
+    "pack": "pack that trains the trial",
+}
+PLAN_TABLE = tuple(Column(name, "text", _PLAN_MEANINGS[name]) for name in PLAN_COLUMNS)
+"""Columns of plan.csv and plan-final.csv."""
 
 SELECTED_COLUMNS = (
     Column("sample", "text", "name of the study's grid sample"),
@@ -58,6 +70,8 @@ _ARROW: dict[Kind, arrow.DataType] = {
 }
 _ALLOWED = {"status": STATUSES, "split": SPLITS, "quantity": QUANTITIES}
 _UNIT_INTERVAL = ("accuracy", "fraction")
+_BLOCK = 8 * 2**20
+"""Bytes that `scan_table` reads at once."""
 
 
 def target_columns(targets: Sequence[Target]) -> tuple[Column, ...]:
@@ -73,7 +87,8 @@ def trial_columns(study: Study) -> tuple[Column, ...]:
     return (*TRIAL_COLUMNS, *PLACE_COLUMNS, *target_columns(study.targets))
 
 
-def schema(columns: Iterable[Column]) -> pa.DataFrameSchema:
+@functools.cache
+def schema(columns: tuple[Column, ...]) -> pa.DataFrameSchema:
     """Return the pandera schema of a table: these columns, in this order, and no others."""
     return pa.DataFrameSchema(
         {column.name: _pandera_column(column) for column in columns}, strict=True, ordered=True, coerce=False
@@ -100,18 +115,43 @@ def read_table(path: Path, columns: Sequence[Column], made_by: str) -> pd.DataFr
         One line naming the file, the column and what is wrong with it: missing file, missing or extra
         columns, a cell of the wrong kind or out of range.
     """
-    options = arrow_csv.ConvertOptions(
-        column_types={column.name: _ARROW[column.kind] for column in columns},
-        strings_can_be_null=False,
-        null_values=[""],
-    )
+    with _reading(path, made_by):
+        frame = arrow_csv.read_csv(path, convert_options=_conversion(columns)).to_pandas()
+    return checked(frame, columns, path)
+
+
+def scan_table(path: Path, columns: Sequence[Column], made_by: str) -> Iterator[pd.DataFrame]:
+    """Read and check a table in parts of some ten thousand rows, for tables too long to be held at once.
+
+    Raises UserError as `read_table` does, when the part is reached.
+    """
+    with _reading(path, made_by):
+        options = arrow_csv.ReadOptions(block_size=_BLOCK)
+        reader = arrow_csv.open_csv(path, read_options=options, convert_options=_conversion(columns))
+        empty = reader.schema.empty_table().to_pandas()
+    yield checked(empty, columns, path)
+    while True:
+        with _reading(path, made_by):
+            try:
+                frame = reader.read_next_batch().to_pandas()
+            except StopIteration:
+                return
+        yield checked(frame, columns, path)
+
+
+def _conversion(columns: Sequence[Column]) -> arrow_csv.ConvertOptions:
+    types = {column.name: _ARROW[column.kind] for column in columns}
+    return arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False, null_values=[""])
+
+
+@contextlib.contextmanager
+def _reading(path: Path, made_by: str) -> Iterator[None]:
     try:
-        frame = arrow_csv.read_csv(path, convert_options=options).to_pandas()
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `{made_by}` makes it") from None
     except (OSError, arrow.ArrowInvalid) as error:
         raise UserError(f"{path}: cannot be read as a table ({error}); delete it and run `{made_by}`") from None
-    return checked(frame, columns, path)
 
 
 def checked(frame: pd.DataFrame, columns: Sequence[Column], path: Path) -> pd.DataFrame:
@@ -125,29 +165,40 @@ def checked(frame: pd.DataFrame, columns: Sequence[Column], path: Path) -> pd.Da
     whole = {column.name: "int64" for column in columns if column.kind == "whole"}
     try:
         frame = frame[expected].astype(whole)
-        schema(columns).validate(frame, lazy=False)
+        schema(tuple(columns)).validate(frame, lazy=False)
     except (pa.errors.SchemaError, ValueError, pd.errors.IntCastingNaNError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())[:300]}") from None
     return frame
 
 
-def write_table(frame: pd.DataFrame, path: Path, columns: Sequence[Column]) -> None:
-    """Check `frame` and write it to `path`, whole or not at all.
+@contextlib.contextmanager
+def table_writer(path: Path, columns: Sequence[Column]) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Open the table `path`, to be written part by part; it takes its name when all parts are written.
 
-    Numbers are written in the shortest form that reads back the same, missing cells empty.
+    Yields a function that checks the next rows and writes them. Numbers are written in the shortest form that reads
+    back the same, missing cells empty.
     """
-    table = arrow.Table.from_pandas(checked(frame, columns, path), preserve_index=False)
+    schema = arrow.schema([(column.name, _ARROW[column.kind]) for column in columns])
     options = arrow_csv.WriteOptions(quoting_style="needed", quoting_header="none")
-    with atomic_write(path, "wb") as file:
-        arrow_csv.write_csv(table, file, options)
+    with atomic_write(path, "wb") as file, arrow_csv.CSVWriter(file, schema, write_options=options) as writer:
+
+        def write(frame: pd.DataFrame) -> None:
+            writer.write_table(arrow.Table.from_pandas(checked(frame, columns, path), schema, preserve_index=False))
+
+        yield write
 
 
-def read_packs(results: Path, packs: Sequence[str], table: str, columns: Sequence[Column]) -> pd.DataFrame:
-    """Read one table of many packs, `results/raw/<pack>/<table>.csv`, into one frame."""
+def write_table(frame: pd.DataFrame, path: Path, columns: Sequence[Column]) -> None:
+    """Check `frame` and write it to `path`, whole or not at all, as `table_writer` does."""
+    with table_writer(path, columns) as write:
+        write(frame)
+
+
+def read_packs(results: Path, packs: Sequence[str], table: str, columns: Sequence[Column]) -> Iterator[pd.DataFrame]:
+    """Read one table of many packs, `results/raw/<pack>/<table>.csv`, one after the other."""
     if not packs:
         raise UserError(f"{results}: the study has no trial to gather; allowed: at least one that no rule excludes")
-    frames = [read_table(results / "raw" / pack / f"{table}.csv", columns, "trainatlas train") for pack in packs]
-    return pd.concat(frames, ignore_index=True)
+    return (read_table(results / "raw" / pack / f"{table}.csv", columns, "trainatlas train") for pack in packs)
 
 
 __all__ = [
@@ -156,12 +207,15 @@ __all__ = [
     "LAYER_COLUMNS",
     "PACK_COLUMNS",
     "PLACE_COLUMNS",
+    "PLAN_TABLE",
     "SELECTED_COLUMNS",
     "TRIAL_COLUMNS",
     "checked",
     "read_packs",
     "read_table",
+    "scan_table",
     "schema",
+    "table_writer",
     "target_columns",
     "trial_columns",
     "write_table",

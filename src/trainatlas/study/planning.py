@@ -156,7 +156,7 @@ def write_plan(
     ids = {item.trial: item.trial.trial_id for item in planned}
     _refuse_twins(ids)
     contents = _existing_packs(results)
-    homes, seconds = _homes(contents), {content["pack"]: content.get("seconds", 0.0) for content in contents}
+    homes, seconds = _homes(contents), {content["pack"]: content["seconds"] for content in contents}
     plan_of_probes: tuple[tuple[Probes, set[str]], ...] = (
         ("off" if study.probes == "off" else "light", {"tuning"}),
         (study.probes, {"final", "random"}),
@@ -308,14 +308,14 @@ def _homes(contents: Iterable[dict[str, Any]]) -> dict[str, str]:
 
 
 def _existing_packs(results: Path) -> list[dict[str, Any]]:
-    """Return what the pack files of this training version hold."""
+    """Return what the pack files of this training version hold: pack, ids of trials, and seconds where they say."""
     contents = []
     for path in sorted((results / "packs").glob("*.json")):
         content = read_json(path, "trainatlas plan")
         try:
             if content["training_version"] == TRAINING_VERSION:
-                dict.fromkeys(content["trials"], content["pack"])
-                contents.append(content)
+                ids = list(dict.fromkeys(content["trials"]))  # whole trials would fill the memory of a large study
+                contents.append({"pack": content["pack"], "trials": ids, "seconds": content.get("seconds", 0.0)})
         except (KeyError, TypeError):
             raise UserError(f"{path}: is no pack file; delete it and run `trainatlas plan`") from None
     return contents

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainatlas.analysis.selection import choose_rates, planned_trials, select, with_places
 from trainatlas.analysis.tables import SELECTED_COLUMNS, read_table
 from trainatlas.catalogue import structure
+from trainatlas.study.checksums import write_checksums
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import write_first_plan
+from trainatlas.study.planning import pack_path, read_pack, write_first_plan
 from trainatlas.study.trial import FACTORS
+from trainatlas.train.pack import train_pack
 from trainatlas.train.records import names
 
 RUN = dict.fromkeys(FACTORS, "only") | {"sample": "grid", "seed": 0, "status": "ok"}
@@ -135,12 +138,17 @@ def test_a_trial_without_a_row_stops_the_study(
     tiny: dict[str, Any], study_of: Callable[..., Study], tmp_path: Path
 ) -> None:
     study = study_of(tiny)
-    write_first_plan(study, tmp_path, structure)
+    for pack in write_first_plan(study, tmp_path, structure)["packs"]:
+        train_pack(read_pack(pack_path(tmp_path, pack)), tmp_path / "raw" / pack, torch.device("cpu"), 0.0, print)
     plan = planned_trials(tmp_path, ("first",))
-    table = pd.DataFrame({"trial_id": plan["trial_id"], "status": "ok"})
-    assert with_places(table, plan, tmp_path)["trial_id"].tolist() == sorted(plan["trial_id"])
-    with pytest.raises(UserError, match=f"1 planned trials have no results, such as {plan['trial_id'].iloc[3]}"):
-        with_places(table.drop(index=3), plan, tmp_path)
+    assert len(select(study, tmp_path)) == 16
+    lost = plan.iloc[3]
+    path = tmp_path / "raw" / lost["pack"] / "trials.csv"
+    kept = [line for line in path.read_text(encoding="utf-8").splitlines(True) if lost["trial_id"] not in line]
+    path.write_text("".join(kept), encoding="utf-8")
+    write_checksums(path.parent, ["trials.csv"])
+    with pytest.raises(UserError, match=f"1 planned trials have no results, such as {lost['trial_id']}"):
+        select(study, tmp_path)
 
 
 def test_rows_of_trials_that_are_planned_no_more_are_left_out(
@@ -149,7 +157,17 @@ def test_rows_of_trials_that_are_planned_no_more_are_left_out(
     write_first_plan(study_of(tiny), tmp_path, structure)
     plan = planned_trials(tmp_path, ("first",))
     table = pd.DataFrame({"trial_id": [*plan["trial_id"], "retired"], "status": "ok"})
-    assert "retired" not in set(with_places(table, plan, tmp_path)["trial_id"])
+    assert "retired" not in set(with_places(table, plan)["trial_id"])
+
+
+def test_a_plan_with_other_columns_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"plan\.csv: no such file; `trainatlas plan` makes it"):
+        planned_trials(tmp_path, ("first",))
+    (tmp_path / "plan.csv").write_text("trial_id,pack\na,b\n", encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"plan\.csv: column 'sample' is missing; .*allowed: trial_id, sample, stage, pack"
+    ):
+        planned_trials(tmp_path, ("first",))
 
 
 def test_a_study_without_a_grid_has_nothing_to_choose(

@@ -1,7 +1,7 @@
 """A table is checked wherever it is read or written; what is wrong is said with file and column."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainatlas.analysis import tables
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.tables import (
     CURVE_COLUMNS,
@@ -19,6 +20,8 @@ from trainatlas.analysis.tables import (
     TRIAL_COLUMNS,
     read_packs,
     read_table,
+    scan_table,
+    table_writer,
     write_table,
 )
 from trainatlas.study.errors import UserError
@@ -96,6 +99,8 @@ def test_infinity_and_missing_are_two_things(tmp_path: Path) -> None:
     assert math.isnan(steps.iloc[2])
 
 
+Read = Callable[[Path, Sequence[Column], str], pd.DataFrame]
+
 COLUMNS = (
     Column("trial_id", "text", ""),
     Column("status", "text", ""),
@@ -132,23 +137,66 @@ def test_the_table_without_a_fault_is_read(tmp_path: Path) -> None:
     assert len(read_table(path, COLUMNS, "")) == 1
 
 
+def read_in_parts(path: Path, columns: Sequence[Column], made_by: str) -> pd.DataFrame:
+    return pd.concat(scan_table(path, columns, made_by), ignore_index=True)
+
+
+@pytest.mark.parametrize("read", [read_table, read_in_parts])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_table_is_refused_in_one_line_with_file_and_column(fault: str, tmp_path: Path) -> None:
+def test_a_faulty_table_is_refused_in_one_line_with_file_and_column(fault: str, read: Read, tmp_path: Path) -> None:
     change, words = FAULTS[fault]
     path = tmp_path / "table.csv"
     path.write_text(change(GOOD), encoding="utf-8")
     with pytest.raises(UserError) as caught:
-        read_table(path, COLUMNS, "trainatlas train")
+        read(path, COLUMNS, "trainatlas train")
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert len(message.splitlines()) == 1
     assert [word for word in words if word not in message] == [], message
 
 
-def test_a_missing_table_names_the_command_that_makes_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [read_table, read_in_parts])
+def test_a_missing_table_names_the_command_that_makes_it(read: Read, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     with pytest.raises(UserError, match=rf"^{path}: no such file; `trainatlas aggregate` makes it$"):
-        read_table(path, COLUMNS, "trainatlas aggregate")
+        read(path, COLUMNS, "trainatlas aggregate")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 500])
+def test_a_table_read_in_parts_is_the_table(rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_BLOCK", 300)
+    path = tmp_path / "table.csv"
+    table = frame(COLUMNS, rows).assign(step=range(rows))
+    write_table(table, path, COLUMNS)
+    parts = list(scan_table(path, COLUMNS, ""))
+    assert len(parts) > 20 or rows < 500
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), read_table(path, COLUMNS, ""))
+
+
+def test_a_fault_in_a_later_part_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_BLOCK", 300)
+    path = tmp_path / "table.csv"
+    row = GOOD.splitlines()[1]
+    path.write_text(GOOD + f"{row}\n" * 200 + row.replace("0.5", "1.5") + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"^{path}: .*test_accuracy.*1\.5"):
+        read_in_parts(path, COLUMNS, "")
+
+
+def test_a_table_written_in_parts_is_the_table(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
+    table = frame(COLUMNS, 7).assign(step=range(7))
+    write_table(table, whole, COLUMNS)
+    with table_writer(parts, COLUMNS) as write:
+        for part in (table[:0], table[:3], table[3:]):
+            write(part)
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_a_table_with_a_wrong_part_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="test_accuracy"), table_writer(tmp_path / "table.csv", COLUMNS) as write:
+        write(frame(COLUMNS))
+        write(frame(COLUMNS).assign(test_accuracy=2.0))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, math.inf])
@@ -166,12 +214,13 @@ def test_columns_are_put_into_the_order_of_the_dictionary(tmp_path: Path) -> Non
     assert path.read_text(encoding="utf-8").splitlines()[0] == ",".join(names(COLUMNS))
 
 
-def test_tables_of_packs_are_put_together(tmp_path: Path) -> None:
+def test_tables_of_packs_are_read_in_turn(tmp_path: Path) -> None:
     for pack in ("a", "b"):
         write_table(frame(COLUMNS).assign(trial_id=pack), tmp_path / "raw" / pack / "trials.csv", COLUMNS)
-    assert read_packs(tmp_path, ["a", "b"], "trials", COLUMNS)["trial_id"].tolist() == ["a", "a", "b", "b"]
+    read = [table["trial_id"].tolist() for table in read_packs(tmp_path, ["a", "b"], "trials", COLUMNS)]
+    assert read == [["a", "a"], ["b", "b"]]
     with pytest.raises(UserError, match=r"c/trials\.csv: no such file; `trainatlas train` makes it"):
-        read_packs(tmp_path, ["a", "c"], "trials", COLUMNS)
+        list(read_packs(tmp_path, ["a", "c"], "trials", COLUMNS))
 
 
 def test_a_study_without_a_trial_is_told_so(tmp_path: Path) -> None:
