@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.effects import (
@@ -16,6 +18,7 @@ from trainatlas.analysis.effects import (
     variance_shares,
 )
 from trainatlas.analysis.layers import histogram_choice, layer_gains, layer_summaries
+from trainatlas.analysis.order import TrialOrder
 from trainatlas.analysis.summaries import (
     cell_summaries,
     coverage,
@@ -28,6 +31,7 @@ from trainatlas.analysis.tables import (
     LAYER_COLUMNS,
     SELECTED_COLUMNS,
     read_table,
+    scan_table,
     trial_columns,
     write_table,
 )
@@ -38,12 +42,26 @@ from trainatlas.analysis.training import (
 )
 from trainatlas.study.config import Study
 from trainatlas.study.trial import FACTORS
-from trainatlas.train.records import Column
+from trainatlas.train.records import Column, names
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """A study's gathered tables, checked."""
+    """What the analysis needs of a study's gathered tables, checked.
+
+    Attributes
+    ----------
+    trials
+        Every trial.
+    curves
+        Losses of the final runs, on minibatches and on the validation part: trial_id, step, split and loss.
+    layers
+        Layers of the final runs: the columns that summaries read.
+    histograms
+        Histograms of the final runs before training.
+    selected
+        The rate chosen for each cell.
+    """
 
     trials: pd.DataFrame
     curves: pd.DataFrame
@@ -52,16 +70,50 @@ class Gathered:
     selected: pd.DataFrame
 
 
+_CURVES = ["step", "split", "loss"]
+_LAYERS = [
+    "step",
+    "layer",
+    "depth",
+    "dead_fraction",
+    "saturated_fraction",
+    "activation_std",
+    "gradient_norm",
+    "backward_std",
+]
+_HISTOGRAMS = [name for name in names(HISTOGRAM_COLUMNS) if name != "trial_id"]
+
+
 def read_gathered(study: Study, results: Path) -> Gathered:
     """Read what `trainatlas aggregate` wrote; raises UserError naming file and column."""
     made_by = "trainatlas aggregate"
+    trials = read_table(results / "trials.csv", trial_columns(study), made_by)
+    final = TrialOrder(trials.loc[trials["stage"] == "final", "trial_id"])
+    curves = scan_table(results / "curves.csv", CURVE_COLUMNS, made_by)
+    layers = scan_table(results / "layers.csv", LAYER_COLUMNS, made_by)
+    histograms = scan_table(results / "histograms.csv", HISTOGRAM_COLUMNS, made_by)
     return Gathered(
-        read_table(results / "trials.csv", trial_columns(study), made_by),
-        read_table(results / "curves.csv", CURVE_COLUMNS, made_by),
-        read_table(results / "layers.csv", LAYER_COLUMNS, made_by),
-        read_table(results / "histograms.csv", HISTOGRAM_COLUMNS, made_by),
+        trials,
+        _of(final, (part[part["split"].isin(["train_batch", "validation"])] for part in curves), _CURVES),
+        _of(final, layers, _LAYERS),
+        _of(final, (part[part["step"] == 0] for part in histograms), _HISTOGRAMS),
         read_table(results / "selected.csv", SELECTED_COLUMNS, "trainatlas select"),
     )
+
+
+def _of(order: TrialOrder, parts: Iterable[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """Put the rows of the trials in `order` together, with `trial_id` and `columns`; texts as categories."""
+    kept = []
+    for part in parts:
+        positions = order.positions(part["trial_id"])
+        known = positions >= 0
+        part = part.loc[known, columns].assign(trial_id=positions[known].astype("int32"))
+        kept.append(part.astype({name: "category" for name in columns if part[name].dtype == "str"}))
+    texts = [name for name in columns if kept[0][name].dtype == "category"]
+    joined = {name: union_categoricals([part[name] for part in kept], sort_categories=True) for name in texts}
+    table = pd.concat([part.drop(columns=texts) for part in kept], ignore_index=True)
+    trial_ids = pd.Categorical.from_codes(table["trial_id"].to_numpy(), pd.Index(order.ids()))
+    return table.assign(trial_id=trial_ids, **joined)
 
 
 def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
@@ -72,7 +124,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
     accuracies = gathered.trials[["test_accuracy", "final_validation_accuracy"]].fillna(0.0)
     trials = gathered.trials.assign(**accuracies)
     levels = {factor: study.factors[factor] for factor in study.varied}
-    final = trials[trials["stage"] == "final"]
+    final = trials[trials["stage"] == "final"].astype(dict.fromkeys(FACTORS, "category"))
     cells = cell_summaries(final, gathered.selected)
     draws = trials[trials["stage"] == "random"]
     return {
@@ -125,11 +177,11 @@ def _best_trials(
     final: pd.DataFrame, cells: pd.DataFrame, levels: dict[str, tuple[str, ...]]
 ) -> dict[tuple[str, str], set[str]]:
     """Return for each level the trials of its cell with the best validation accuracy."""
-    by_cell = final.groupby(list(FACTORS), observed=True)["trial_id"].agg(set)
     best: dict[tuple[str, str], set[str]] = {}
     for factor, texts in levels.items():
         for text in texts:
             own = cells[cells[factor] == text]
             if len(own):
-                best[factor, text] = by_cell[tuple(own.iloc[0][list(FACTORS)])]
+                in_cell = np.logical_and.reduce([final[name] == own[name].iloc[0] for name in FACTORS])
+                best[factor, text] = set(final.loc[in_cell, "trial_id"])
     return best

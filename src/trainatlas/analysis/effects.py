@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import linalg, sparse
 
 from trainatlas.analysis.columns import DIFFERENCE_COLUMNS, EFFECT_COLUMNS, INTERACTION_COLUMNS
-from trainatlas.analysis.intervals import CONFIDENCE, over_seeds
+from trainatlas.analysis.intervals import CONFIDENCE, over_seeds, over_seeds_of_each
 from trainatlas.study.trial import FACTORS
 
 REMAINDER = "remainder"
@@ -76,10 +77,10 @@ def random_shares(draws: pd.DataFrame, positions: pd.Series, resamples: int = 20
     levels = draws[varied].assign(learning_rate=fifth)
     estimate = _shares(draws["test_accuracy"], levels, pairs=False)
     generator = np.random.default_rng(seed)
-    samples = [generator.integers(len(draws), size=len(draws)) for _ in range(resamples)]
-    spread = pd.DataFrame(
-        [_shares(draws["test_accuracy"].iloc[rows], levels.iloc[rows], pairs=False) for rows in samples]
+    times_drawn = (
+        np.bincount(generator.integers(len(draws), size=len(draws)), minlength=len(draws)) for _ in range(resamples)
     )
+    spread = pd.DataFrame([_shares(draws["test_accuracy"], levels, pairs=False, weights=w) for w in times_drawn])
     low, high = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
     table = pd.DataFrame(
         {
@@ -93,41 +94,88 @@ def random_shares(draws: pd.DataFrame, positions: pd.Series, resamples: int = 20
     return table.sort_values(["order", "share"], ascending=False, ignore_index=True)[columns]
 
 
-def _shares(values: pd.Series, levels: pd.DataFrame, pairs: bool) -> pd.Series:
+def _shares(values: pd.Series, levels: pd.DataFrame, pairs: bool, weights: np.ndarray | None = None) -> pd.Series:
     """Divide the sum of squares of `values` among the columns of `levels`, their pairs where asked, and the rest.
 
     A term's sum of squares is what it takes off the residual sum of squares beside all terms that do not
-    contain it (type II; Langsrud 2003). Least squares of minimum norm fit every design, those too
-    with empty cells or without a degree of freedom to spare.
+    contain it (type II; Langsrud 2003). Every design can be fitted, those too with empty cells or without a
+    degree of freedom to spare.
+
+    Parameters
+    ----------
+    weights
+        How often each row counts; once where not given.
     """
-    factors = [str(factor) for factor in levels]
-    terms: list[tuple[str, ...]] = [(factor,) for factor in factors]
-    terms += list(itertools.combinations(factors, 2)) if pairs else []
-    dummies = {factor: pd.get_dummies(levels[factor], drop_first=True).to_numpy(dtype=float) for factor in factors}
-    columns = {term: _products([dummies[factor] for factor in term]) for term in terms}
-    centred = (values - values.mean()).to_numpy()
+    weights = np.ones(len(values)) if weights is None else weights
+    y = values.to_numpy(dtype=float)
+    y = y - np.average(y, weights=weights)
+    codes: dict[tuple[str, ...], np.ndarray] = {(str(factor),): _codes(levels[factor]) for factor in levels}
+    if pairs:
+        codes |= {a + b: _joined(codes[a], codes[b]) for a, b in itertools.combinations(list(codes), 2)}
+    terms = list(codes)
+    explained = _Explained(y, weights, [np.zeros(len(y), dtype=int), *codes.values()])
 
-    def residual(model: Sequence[tuple[str, ...]]) -> float:
-        design = np.hstack([np.ones((len(centred), 1)), *(columns[term] for term in model)])
-        fit: np.ndarray = design @ np.linalg.lstsq(design, centred, rcond=None)[0]
-        return float(((centred - fit) ** 2).sum())
+    def by(model: Iterable[tuple[str, ...]]) -> float:
+        return explained.by((0, *(1 + terms.index(term) for term in model)))
 
+    whole = by(terms)
     squares = {}
     for term in terms:
         beside = [other for other in terms if not set(term) <= set(other)]
-        squares[" x ".join(term)] = max(residual(beside) - residual([*beside, term]), 0.0)
-    squares[REMAINDER] = residual(terms)
+        with_term = [other for other in terms if other in beside or other == term]
+        squares[" x ".join(term)] = max((whole if with_term == terms else by(with_term)) - by(beside), 0.0)
+    squares[REMAINDER] = max(float(weights @ y**2) - whole, 0.0)
     total = sum(squares.values())
-    negligible = len(centred) * (1e-12 * max(values.abs().max(), 1e-12)) ** 2  # rounding errors are no variance
+    negligible = weights.sum() * (1e-12 * max(values.abs().max(), 1e-12)) ** 2  # rounding errors are no variance
     return pd.Series(squares) / total if total > negligible else pd.Series(squares) * 0.0
 
 
-def _products(blocks: list[np.ndarray]) -> np.ndarray:
-    """Return every product of a column of each block, (rows, product of the blocks' columns)."""
-    result = blocks[0]
-    for block in blocks[1:]:
-        result = (result[:, :, None] * block[:, None, :]).reshape(len(result), -1)
-    return result
+def _codes(column: pd.Series) -> np.ndarray:
+    codes, _ = pd.factorize(column)
+    return codes
+
+
+def _joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a code for each pair of codes that occurs, 0 for the first."""
+    return np.unique(a * (b.max() + 1) + b, return_inverse=True)[1]
+
+
+class _Explained:
+    """Sums of squares that linear models in categories explain, from cross products alone.
+
+    The products are formed once, from as many numbers as there are rows and terms, so the cost of a further model does not
+    grow with the rows. A pivoted Cholesky decomposition leaves out columns that depend on others (Higham 1990).
+
+    Parameters
+    ----------
+    values
+        What is explained, shape (rows,).
+    weights
+        How often each row counts, shape (rows,).
+    codes
+        For each term the category of every row, counted from 0.
+    """
+
+    def __init__(self, values: np.ndarray, weights: np.ndarray, codes: Sequence[np.ndarray]) -> None:
+        sizes = [int(column.max()) + 1 for column in codes]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        indices = np.stack(codes, axis=1) + starts[:-1]
+        shape = (len(values), int(starts[-1]))
+        pointers = np.arange(0, indices.size + 1, len(codes))
+        design = sparse.csr_array((np.ones(indices.size), indices.ravel(), pointers), shape=shape)
+        weighted = design.T * weights
+        self._products: np.ndarray = (weighted @ design).toarray()
+        self._targets: np.ndarray = weighted @ values
+        self._columns = [np.arange(low, high) for low, high in itertools.pairwise(starts)]
+
+    def by(self, terms: Sequence[int]) -> float:
+        """Return the sum of squares that the model of these terms explains."""
+        columns = np.concatenate([self._columns[term] for term in terms])
+        products = self._products[np.ix_(columns, columns)]
+        factor, order, rank, _ = linalg.lapack.dpstrf(products, tol=1e-9 * products.diagonal().max(), lower=1)
+        targets = self._targets[columns[order[:rank] - 1]]
+        solved = linalg.solve_triangular(factor[:rank, :rank], targets, lower=True, check_finite=False)
+        return float(solved @ solved)
 
 
 def paired_differences(
@@ -168,12 +216,13 @@ def interaction_means(
     trials: pd.DataFrame, levels: dict[str, tuple[str, ...]], value: str = "test_accuracy"
 ) -> pd.DataFrame:
     """Return the mean of `value` for each pair of levels of each two factors, with intervals."""
-    rows = []
+    tables = []
     for a, b in itertools.combinations(levels, 2):
-        cells = dict(list(trials.groupby([a, b], observed=True)))
-        for pair in itertools.product(levels[a], levels[b]):
-            if pair in cells:
-                runs = cells[pair]
-                interval = over_seeds(runs.groupby("seed")[value].mean().to_numpy())
-                rows.append((a, pair[0], b, pair[1], *interval, len(runs)))
-    return pd.DataFrame(rows, columns=[column.name for column in INTERACTION_COLUMNS])
+        groups = trials.groupby([a, b, "seed"], observed=True)[value].agg(["mean", "size"]).reset_index()
+        by_pair = groups.groupby([a, b], observed=True)
+        table = over_seeds_of_each(by_pair["mean"]).assign(trials=by_pair["size"].sum())
+        present = [pair for pair in itertools.product(levels[a], levels[b]) if pair in table.index]
+        table = table.loc[present].rename_axis(index={a: "level_a", b: "level_b"}).reset_index()
+        tables.append(table.assign(factor_a=a, factor_b=b))
+    columns = [column.name for column in INTERACTION_COLUMNS]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

@@ -7,9 +7,10 @@ each seed, and the 95 % interval is Student's t over those estimates (Student 19
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -38,3 +39,21 @@ def over_seeds(estimates: ArrayLike) -> Interval:
         return Interval(mean, float("nan"), float("nan"))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
     return Interval(mean, mean - half, mean + half)
+
+
+def over_seeds_of_each(groups: Any) -> pd.DataFrame:
+    """Return what `over_seeds` does for each of many groups.
+
+    Parameters
+    ----------
+    groups
+        Per-seed estimates, a grouped pandas.Series.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a group, columns mean, low and high.
+    """
+    table = groups.agg(["mean", "sem", "count"])
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, (table["count"] - 1).where(table["count"] > 1)) * table["sem"]
+    return pd.DataFrame({"mean": table["mean"], "low": table["mean"] - half, "high": table["mean"] + half})

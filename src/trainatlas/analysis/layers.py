@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from trainatlas.analysis.columns import HISTOGRAM_CHOICE_COLUMNS, LAYER_GAIN_COLUMNS, LAYER_SUMMARY_COLUMNS
-from trainatlas.analysis.intervals import over_seeds
+from trainatlas.analysis.intervals import over_seeds_of_each
+from trainatlas.analysis.order import with_runs
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import names
 
@@ -24,15 +25,11 @@ def layer_summaries(final: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         LAYER_SUMMARY_COLUMNS. An estimate is the geometric mean over seeds, its interval that of the logarithms.
     """
-    runs = layers.merge(final[["trial_id", "seed", *ARM]], on="trial_id")
     keys = [*ARM, "layer", "depth", "step"]
-    columns = ["activation_std", "backward_std"]
-    by_seed = runs.groupby([*keys, "seed"], observed=True)[columns].median()
-    rows = []
-    for key, group in by_seed.groupby(level=keys, observed=True, sort=True):
-        estimates = [value for column in columns for value in _geometric(group[column].dropna().to_numpy())]
-        rows.append((*key, *estimates, len(group)))
-    return pd.DataFrame(rows, columns=list(names(LAYER_SUMMARY_COLUMNS)))
+    runs = with_runs(layers, final, [*ARM, "seed"])
+    by_seed = runs.groupby([*keys, "seed"], observed=True)[["activation_std", "backward_std"]].median()
+    spreads = {"activation_std": "activation", "backward_std": "backward"}
+    return _over_seeds(by_seed, keys, spreads)[list(names(LAYER_SUMMARY_COLUMNS))]
 
 
 def layer_gains(final: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
@@ -58,24 +55,28 @@ def layer_gains(final: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
                 "backward": (first["backward_std"] / last["backward_std"]) ** (1 / between),
             }
         ).dropna()
-    runs = gains.reset_index().merge(final[["trial_id", "seed", *ARM]], on="trial_id")
+    runs = with_runs(gains.reset_index(), final, [*ARM, "seed"])
     by_seed = runs.groupby([*ARM, "seed"], observed=True)[["forward", "backward"]].median()
-    rows = []
-    for key, group in by_seed.groupby(level=ARM, observed=True, sort=True):
-        rows.append(
-            (*key, *_geometric(group["forward"].to_numpy()), *_geometric(group["backward"].to_numpy()), len(group))
-        )
-    return pd.DataFrame(rows, columns=list(names(LAYER_GAIN_COLUMNS)))
+    return _over_seeds(by_seed, ARM, {"forward": "forward", "backward": "backward"})[list(names(LAYER_GAIN_COLUMNS))]
 
 
-def _geometric(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the geometric mean of per-seed values with its 95 % interval; without one where a value is 0 or infinite."""
-    if not len(values):
-        return (float("nan"),) * 3
+def _over_seeds(by_seed: pd.DataFrame, keys: list[str], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return the geometric mean of per-seed values with its 95 % interval; without one where a value is 0 or infinite.
+
+    Parameters
+    ----------
+    by_seed
+        One row a seed, indexed by `keys` and seed.
+    columns
+        The columns to average, and what the ends of their intervals are called before `_low` and `_high`.
+    """
+    table = by_seed.groupby(level=keys, observed=True, sort=True).size().rename("seeds").to_frame()
     with np.errstate(divide="ignore", invalid="ignore"):
-        interval = over_seeds(np.log(values))
-        mean, low, high = (float(np.exp(end)) for end in interval)
-    return mean, low, high
+        for column, stem in columns.items():
+            logarithms = np.log(by_seed[column]).groupby(level=keys, observed=True, sort=True)
+            ends = np.exp(over_seeds_of_each(logarithms))
+            table[[column, f"{stem}_low", f"{stem}_high"]] = ends[["mean", "low", "high"]]
+    return table.reset_index()
 
 
 def histogram_choice(
@@ -90,7 +91,10 @@ def histogram_choice(
     places = {factor: {level: place for place, level in enumerate(factors[factor])} for factor in FACTORS}
     measured = histograms[histograms["step"] == 0]
     runs = final[final["trial_id"].isin(measured["trial_id"])]
-    order = pd.DataFrame({factor: runs[factor].map(places[factor]) for factor in FACTORS} | {"seed": runs["seed"]})
+    order = pd.DataFrame(
+        {factor: runs[factor].map(places[factor]).astype("int64") for factor in FACTORS} | {"seed": runs["seed"]}
+    )
     chosen = runs.loc[order.sort_values([*FACTORS, "seed"]).index].drop_duplicates(by)
-    table = chosen[["trial_id", *ARM]].merge(measured, on="trial_id")
+    shown = measured[measured["trial_id"].isin(chosen["trial_id"])].astype({"trial_id": "str"})
+    table = chosen[["trial_id", *ARM]].merge(shown, on="trial_id")
     return table[list(names(HISTOGRAM_CHOICE_COLUMNS))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from trainatlas.analysis.columns import CELL_COLUMNS, COVERAGE_COLUMNS, LEVEL_COLUMNS, RATE_COLUMNS
-from trainatlas.analysis.intervals import over_seeds
+from trainatlas.analysis.intervals import over_seeds, over_seeds_of_each
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import STATUSES
 
@@ -14,23 +14,24 @@ def coverage(trials: pd.DataFrame, levels: dict[str, tuple[str, ...]]) -> pd.Dat
     """Count trials by stage, by level and by how they ended."""
     rows = []
     for stage, staged in trials.groupby("stage", sort=True):
-        rows.append((stage, "", "", *_endings(staged)))
+        rows.append((stage, "", "", *_endings(staged["status"])))
         for factor, texts in levels.items():
-            rows += [(stage, factor, text, *_endings(staged[staged[factor] == text])) for text in texts]
+            rows += [(stage, factor, text, *_endings(staged.loc[staged[factor] == text, "status"])) for text in texts]
     return pd.DataFrame(rows, columns=[column.name for column in COVERAGE_COLUMNS])
 
 
-def _endings(trials: pd.DataFrame) -> tuple[int, ...]:
-    counts = trials["status"].value_counts()
-    return (len(trials), *(int(counts.get(status, 0)) for status in STATUSES))
+def _endings(statuses: pd.Series) -> tuple[int, ...]:
+    counts = statuses.value_counts()
+    return (len(statuses), *(int(counts.get(status, 0)) for status in STATUSES))
 
 
 def level_summaries(final: pd.DataFrame, cells: pd.DataFrame, levels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
     """Summarise the final runs of each level."""
     rows = []
+    shown = final[["seed", "test_accuracy", "final_dead_fraction", "status"]]
     for factor, texts in levels.items():
         for text in texts:
-            runs = final[final[factor] == text]
+            runs = shown[final[factor] == text]
             if runs.empty:
                 continue
             accuracy = runs["test_accuracy"]
@@ -46,25 +47,23 @@ def level_summaries(final: pd.DataFrame, cells: pd.DataFrame, levels: dict[str, 
 
 def cell_summaries(final: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:
     """Summarise each cell of the grid over its final seeds, best validation accuracy first."""
-    rows = []
-    edges = selected.drop_duplicates(list(FACTORS)).set_index(list(FACTORS))["at_edge"]
-    for cell, runs in final.groupby(list(FACTORS), sort=True, observed=True):
-        interval = over_seeds(runs["test_accuracy"].to_numpy())
-        rows.append(
-            (
-                *cell,
-                runs["learning_rate"].iloc[0],
-                int(edges.get(cell, 0)),
-                runs["final_validation_accuracy"].mean(),
-                *interval,
-                runs["final_dead_fraction"].mean(),
-                int((runs["status"] != "ok").sum()),
-                len(runs),
-            )
-        )
-    table = pd.DataFrame(rows, columns=[column.name for column in CELL_COLUMNS])
-    order = ["validation_accuracy", *FACTORS]
-    return table.sort_values(order, ascending=[False] + [True] * len(FACTORS), ignore_index=True)
+    factors = list(FACTORS)
+    groups = final.assign(lost=final["status"] != "ok").groupby(factors, sort=True, observed=True)
+    table = groups.agg(
+        learning_rate=("learning_rate", "first"),
+        validation_accuracy=("final_validation_accuracy", "mean"),
+        dead_fraction=("final_dead_fraction", "mean"),
+        diverged=("lost", "sum"),
+        seeds=("lost", "size"),
+    )
+    table = table.join(over_seeds_of_each(groups["test_accuracy"]).rename(columns={"mean": "test_accuracy"}))
+    table = table.reset_index().astype(dict.fromkeys(factors, "str"))
+    edges = selected.drop_duplicates(factors)[[*factors, "at_edge"]].astype(dict.fromkeys(factors, "str"))
+    table = table.merge(edges, on=factors, how="left").fillna({"at_edge": 0}).astype({"at_edge": "int64"})
+    table = table[[column.name for column in CELL_COLUMNS]]
+    rank = table["validation_accuracy"].round(9)  # a mean's last digits break no tie
+    table = table.assign(rank=rank).sort_values(["rank", *factors], ascending=[False] + [True] * len(factors))
+    return table.drop(columns="rank").reset_index(drop=True)
 
 
 def rate_sensitivity(tuning: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:

@@ -8,17 +8,28 @@ import numpy as np
 import pandas as pd
 
 from trainatlas.analysis.columns import CONVERGENCE_COLUMNS, CURVE_SUMMARY_COLUMNS, UNIT_COLUMNS
+from trainatlas.analysis.order import TrialOrder, with_runs
 from trainatlas.study.config import Target
-from trainatlas.study.trial import FACTORS
 
 
-def lower_quantile(values: np.ndarray, share: float) -> float:
-    """Return the smallest value that at least `share` of `values` do not exceed; infinities allowed.
+def lower_quantiles(values: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Return the smallest values that at least each of `shares` of `values` do not exceed; infinities allowed.
 
     Interpolating would make nonsense of "never": half-way between 100 steps and infinity is no number.
+
+    Parameters
+    ----------
+    values
+        Shape (runs, ...), at least one run.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (shares, ...).
     """
-    ordered = np.sort(values)
-    return float(ordered[max(int(np.ceil(share * len(ordered))) - 1, 0)])
+    ranks = [max(int(np.ceil(share * len(values))) - 1, 0) for share in shares]
+    result: np.ndarray = np.partition(values, sorted(set(ranks)), axis=0)[ranks]
+    return result
 
 
 def curve_summaries(
@@ -34,24 +45,37 @@ def curve_summaries(
     best
         For each (factor, level) the trial ids of its best cell's seeds.
     """
-    wanted = curves[curves["split"].isin(["train_batch", "validation"])]
-    wide = {
-        split: rows.pivot(index="trial_id", columns="step", values="loss").reindex(final["trial_id"]).fillna(np.inf)
-        for split, rows in wanted.groupby("split")
-    }
     rows = []
+    order = TrialOrder(final["trial_id"])
+    places = order.positions(final["trial_id"])
+    tables = {split: _losses(curves[curves["split"] == split], order) for split in ("train_batch", "validation")}
     for factor, texts in levels.items():
         for text in texts:
-            everyone = set(final.loc[final[factor] == text, "trial_id"])
-            for scope, members in (("level", everyone), ("best", best.get((factor, text), set()))):
-                for split, table in wide.items():
-                    losses = np.sort(table.loc[table.index.isin(members)].to_numpy(), axis=0)
-                    if not len(losses):
+            everyone = places[(final[factor] == text).to_numpy()]
+            chosen = order.positions(pd.Series(sorted(best.get((factor, text), set())), dtype="str"))
+            for scope, members in (("level", everyone), ("best", chosen)):
+                for split, (steps, losses) in tables.items():
+                    if not len(members) or not len(steps):
                         continue
-                    for column, step in enumerate(table.columns):
-                        quantiles = [lower_quantile(losses[:, column], share) for share in (0.1, 0.5, 0.9)]
-                        rows.append((scope, factor, text, split, int(step), *quantiles, len(losses)))
+                    quantiles = lower_quantiles(losses[members], (0.1, 0.5, 0.9)).T.tolist()
+                    rows += [
+                        (scope, factor, text, split, step, *row, len(members))
+                        for step, row in zip(steps.tolist(), quantiles, strict=True)
+                    ]
     return pd.DataFrame(rows, columns=[column.name for column in CURVE_SUMMARY_COLUMNS])
+
+
+def _losses(curves: pd.DataFrame, order: TrialOrder) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps and the losses at them, shape (trials, steps), infinite where there is none.
+
+    The steps are those at which some loss is finite: where a run diverged, it alone was looked at.
+    """
+    positions = order.positions(curves["trial_id"])
+    known = (positions >= 0) & np.isfinite(curves["loss"].to_numpy())
+    steps, columns = np.unique(curves["step"].to_numpy()[known], return_inverse=True)
+    losses = np.full((len(order), len(steps)), np.inf)
+    losses[positions[known], columns] = curves["loss"].to_numpy()[known]
+    return steps, losses
 
 
 def convergence(final: pd.DataFrame, targets: Sequence[Target], levels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
@@ -59,11 +83,11 @@ def convergence(final: pd.DataFrame, targets: Sequence[Target], levels: dict[str
     rows = []
     for factor, texts in levels.items():
         for text in texts:
-            runs = final[final[factor] == text]
+            own = final[factor] == text
             for target in targets:
-                steps = runs[target.column].dropna().to_numpy()
+                steps = final.loc[own, target.column].dropna().to_numpy()
                 if len(steps):
-                    quartiles = [lower_quantile(steps, share) for share in (0.25, 0.5, 0.75)]
+                    quartiles = lower_quantiles(steps, (0.25, 0.5, 0.75)).tolist()
                     rows.append(
                         (
                             factor,
@@ -79,7 +103,7 @@ def convergence(final: pd.DataFrame, targets: Sequence[Target], levels: dict[str
 
 def unit_summaries(final: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
     """Summarise hidden layers over training, by activation and init and by activation and normalisation."""
-    hidden = layers.dropna(subset="dead_fraction").merge(final[["trial_id", *FACTORS]], on="trial_id")
+    hidden = with_runs(layers[layers["dead_fraction"].notna()], final, ["activation", "init", "normalisation"])
     tables = []
     for by in ("init", "normalisation"):
         groups = hidden.groupby(["activation", by, "layer", "depth", "step"], observed=True, sort=True)

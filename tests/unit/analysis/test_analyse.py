@@ -14,6 +14,7 @@ import pytest
 from trainatlas.analysis.analyse import analyse, read_analysis, read_gathered, write_analysis
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.intervals import over_seeds
+from trainatlas.analysis.tables import CURVE_COLUMNS, LAYER_COLUMNS, read_table, trial_columns
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
 from trainatlas.study.trial import FACTORS, Trial
@@ -214,11 +215,29 @@ def test_gathered_tables_hold_the_planned_trials_sorted(
 ) -> None:
     study = study_of(tiny)
     run_study(study, tmp_path)
+    trials = read_table(tmp_path / "trials.csv", trial_columns(study), "")
+    curves = read_table(tmp_path / "curves.csv", CURVE_COLUMNS, "")
+    layers = read_table(tmp_path / "layers.csv", LAYER_COLUMNS, "")
+    assert trials["trial_id"].is_monotonic_increasing and trials["trial_id"].is_unique
+    assert set(curves["trial_id"]) == set(layers["trial_id"]) == set(trials["trial_id"])
+    assert curves.groupby("trial_id")["step"].is_monotonic_increasing.all()
+    assert layers.groupby(["trial_id", "step"])["depth"].is_monotonic_increasing.all()
+
+
+def test_the_analysis_reads_of_curves_and_layers_what_it_needs(
+    tiny: Content, study_of: StudyOf, run_study: Run, tmp_path: Path
+) -> None:
+    study = study_of(tiny)
+    run_study(study, tmp_path)
     gathered = read_gathered(study, tmp_path)
-    assert gathered.trials["trial_id"].is_monotonic_increasing and gathered.trials["trial_id"].is_unique
-    assert set(gathered.curves["trial_id"]) == set(gathered.layers["trial_id"]) == set(gathered.trials["trial_id"])
-    assert gathered.curves.groupby("trial_id")["step"].is_monotonic_increasing.all()
-    assert gathered.layers.groupby(["trial_id", "step"])["depth"].is_monotonic_increasing.all()
+    final = set(gathered.trials.loc[gathered.trials["stage"] == "final", "trial_id"])
+    curves = read_table(tmp_path / "curves.csv", CURVE_COLUMNS, "")
+    curves = curves[curves["trial_id"].isin(final) & curves["split"].isin(["train_batch", "validation"])]
+    layers = read_table(tmp_path / "layers.csv", LAYER_COLUMNS, "")
+    layers = layers[layers["trial_id"].isin(final)]
+    for found, expected in ((gathered.curves, curves), (gathered.layers, layers)):
+        texts = {name: "str" for name in found if found[name].dtype == "category"}
+        pd.testing.assert_frame_equal(found.astype(texts), expected[list(found)].reset_index(drop=True))
 
 
 def test_the_analysis_does_not_depend_on_how_trials_were_packed(

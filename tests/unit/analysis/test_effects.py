@@ -176,6 +176,19 @@ def test_the_same_draws_yield_the_same_intervals() -> None:
     pd.testing.assert_frame_equal(first, again)
 
 
+def test_intervals_of_random_draws_are_percentiles_over_draws_drawn_anew() -> None:
+    draws, positions = random_draws(150, 0.05)
+    table = random_shares(draws, positions, resamples=30, seed=3).set_index("term")
+    generator = np.random.default_rng(3)
+    anew = [generator.integers(150, size=150) for _ in range(30)]
+    shares = pd.DataFrame(
+        [random_shares(draws.iloc[rows], positions.iloc[rows], resamples=1).set_index("term")["share"] for rows in anew]
+    )
+    for term in table.index:
+        expected = np.quantile(shares[term], [0.025, 0.975])
+        assert table.loc[term, ["low", "high"]].tolist() == pytest.approx(expected.tolist(), abs=1e-9)
+
+
 @pytest.mark.parametrize("number", [0, 1, MINIMUM_DRAWS - 1])
 def test_too_few_draws_say_nothing(number: int) -> None:
     draws, positions = random_draws(200, 0.02)

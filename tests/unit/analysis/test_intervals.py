@@ -3,13 +3,14 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.stats.api as sms
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from trainatlas.analysis.intervals import over_seeds
+from trainatlas.analysis.intervals import over_seeds, over_seeds_of_each
 
 VALUES = st.lists(st.floats(-1, 1), min_size=2, max_size=30)
 
@@ -43,3 +44,14 @@ def test_intervals_hold_the_truth_95_times_in_100(seeds: int) -> None:
     intervals = [over_seeds(draw) for draw in draws]
     covered = np.mean([interval.low <= 0.8 <= interval.high for interval in intervals])
     assert 0.94 <= covered <= 0.96
+
+
+@given(groups=st.lists(st.lists(st.floats(-1, 1), min_size=1, max_size=6), min_size=1, max_size=6))
+def test_intervals_of_many_groups_are_those_of_each(groups: list[list[float]]) -> None:
+    frame = pd.DataFrame(
+        [(key, value) for key, values in enumerate(groups) for value in values], columns=["key", "value"]
+    )
+    table = over_seeds_of_each(frame.groupby("key")["value"])
+    for key, values in enumerate(groups):
+        expected = pytest.approx(tuple(over_seeds(values)), rel=1e-9, abs=1e-9, nan_ok=True)
+        assert tuple(table.loc[key, ["mean", "low", "high"]]) == expected

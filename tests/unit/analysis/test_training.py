@@ -10,12 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainatlas.analysis.aggregate import steps_to_target
-from trainatlas.analysis.training import convergence, curve_summaries, lower_quantile, unit_summaries
+from trainatlas.analysis.training import convergence, curve_summaries, lower_quantiles, unit_summaries
 from trainatlas.study.config import Target
 from trainatlas.study.trial import FACTORS
 
 INF = math.inf
 SHARES = st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9])
+
+
+def lower_quantile(values: np.ndarray, share: float) -> float:
+    (quantile,) = lower_quantiles(values, [share]).tolist()
+    return float(quantile)
+
+
+@given(values=st.lists(st.lists(st.one_of(st.floats(0, 9), st.just(INF)), min_size=3, max_size=3), min_size=1))
+def test_quantiles_are_taken_column_by_column(values: list[list[float]]) -> None:
+    table = np.array(values)
+    expected = [[lower_quantile(column, share) for column in table.T] for share in (0.9, 0.1, 0.5)]
+    assert lower_quantiles(table, (0.9, 0.1, 0.5)).tolist() == expected
 
 
 @given(values=st.lists(st.one_of(st.floats(0, 1e6), st.just(INF)), min_size=1, max_size=60), share=SHARES)
@@ -123,6 +135,15 @@ def test_curve_summaries_are_quantiles_over_all_runs_of_a_level() -> None:
     assert table.loc[("level", "relu", 2), deciles].tolist() == [0.5, 0.6, INF], "c diverged: its loss is infinite"
     assert table.loc[("level", "tanh", 2), "median"] == INF
     assert table.loc[("best", "relu", 1), [*deciles, "trials"]].tolist() == [2.0, 2.0, 2.0, 1]
+
+
+def test_a_step_at_which_only_diverged_runs_were_looked_at_is_no_point_of_the_curves() -> None:
+    final = pd.DataFrame({"trial_id": list("abc"), "activation": "relu"})
+    rows = [("a", 16, 1.0), ("b", 16, 2.0), ("c", 16, 3.0), ("c", 21, INF), ("a", 32, 0.5), ("b", 32, 0.6)]
+    curves = pd.DataFrame(rows, columns=["trial_id", "step", "loss"]).assign(split="validation")
+    table = curve_summaries(final, curves, {}, {"activation": ("relu",)})
+    assert table["step"].tolist() == [16, 32]
+    assert table["decile_9"].tolist() == [3.0, INF]
 
 
 def test_unit_summaries_average_hidden_layers_by_activation_and_second_factor() -> None:
