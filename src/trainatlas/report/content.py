@@ -6,6 +6,7 @@ Pure functions from tables to text; the sentences of the answer are in `trainatl
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -30,6 +31,8 @@ from trainatlas.study.levels import full_text, name_of, split_parts
 
 LISTED_TRIALS = 30
 LISTED_ARMS = 16
+LISTED_ROWS = 200
+"""Rows that any table of the report has at most; the rest is in the tables beside it."""
 
 
 def build_content(
@@ -78,9 +81,24 @@ def build_content(
         question=study.question,
         findings=findings(study, final, draws, tables),
         counts=counts(trials, provenance),
-        sections=[make() for make in makers],
+        sections=[_shortened(make()) for make in makers],
         digest=study.digest(),
     )
+
+
+def _shortened(section: Section) -> Section:
+    """Cut tables that are longer than LISTED_ROWS, and say so."""
+    blocks = [
+        replace(
+            block,
+            rows=block.rows[:LISTED_ROWS],
+            note=f"{block.note} The first {LISTED_ROWS} of {len(block.rows):,} rows.".lstrip(),
+        )
+        if isinstance(block, Table) and len(block.rows) > LISTED_ROWS
+        else block
+        for block in section.blocks
+    ]
+    return replace(section, blocks=blocks)
 
 
 def _what_matters(study: Study, tables: dict[str, pd.DataFrame]) -> Section:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -19,6 +20,9 @@ from trainatlas.report.blocks import Figure
 from trainatlas.report.drawing import MARKERS, PALETTE, canvas_of, level_legend, line_of, percent_axis, svg_of
 from trainatlas.report.wording import factor_name, level_name, points, points_interval, term_name
 from trainatlas.study.config import Study
+
+DRAWN_POINTS = 2_000
+"""Random draws that are drawn one by one at most: more would hide each other and swell the page."""
 
 
 def variance_shares(effects: pd.DataFrame, random: pd.DataFrame) -> Figure:
@@ -116,7 +120,8 @@ def interactions(effects: pd.DataFrame, means: pd.DataFrame, study: Study, most:
     pairs = effects[effects["order"] == 2].nlargest(most, "share")
     columns = 2 if len(pairs) > 1 else 1
     rows = -(-len(pairs) // columns)
-    canvas, axes = canvas_of(rows, columns, 2.75 * rows, share=False)
+    most_levels = max(len(levels) for levels in study.factors.values())
+    canvas, axes = canvas_of(rows, columns, max(2.75, 1 + 0.18 * most_levels) * rows, share=False)
     low, high = means["mean"].min(), means["mean"].max()
     for axis in axes.flat[len(pairs) :]:
         axis.set_axis_off()
@@ -134,11 +139,12 @@ def interactions(effects: pd.DataFrame, means: pd.DataFrame, study: Study, most:
         ]
         sns.heatmap(
             wide * 100, ax=axis, cmap="crest", vmin=low * 100, vmax=high * 100, annot=True, fmt=".1f", cbar=False,
-            linewidths=0.6, annot_kws={"fontsize": 7.5},
+            linewidths=0.6, annot_kws={"fontsize": 7.5}, xticklabels=list(map(level_name, wide.columns)),
+            yticklabels=list(map(level_name, wide.index)),
         )  # fmt: skip
         axis.set_title(f"{factor_name(a)} × {factor_name(b)}: {pair['share']:.1%}", fontsize=8.5)
-        axis.set_xticklabels([level_name(x) for x in wide.columns], rotation=25, ha="right")
-        axis.set_yticklabels([level_name(x) for x in wide.index], rotation=0)
+        plt.setp(axis.get_xticklabels(), rotation=25, ha="right")
+        plt.setp(axis.get_yticklabels(), rotation=0)
         axis.set_xlabel("")
         axis.set_ylabel("")
     top = pairs.iloc[0]
@@ -238,11 +244,11 @@ def time_to_target(final: pd.DataFrame, study: Study, factors: Iterable[str]) ->
         for column, target in enumerate(study.targets):
             axis = axes[row, column]
             for position, level in enumerate(study.factors[factor]):
-                steps = np.sort(final.loc[final[factor] == level, target.column].dropna().to_numpy())
+                steps = final.loc[final[factor] == level, target.column].dropna().to_numpy()
                 if not len(steps):
                     continue
-                reached = steps[np.isfinite(steps)]
-                shares = np.arange(1, len(reached) + 1) / len(steps)
+                reached, runs = np.unique(steps[np.isfinite(steps)], return_counts=True)
+                shares = np.cumsum(runs) / len(steps)
                 last = shares[-1] if len(shares) else 0.0
                 axis.step([0, *reached, horizon], [0, *shares, last], where="post", **line_of(position))
             if row == 0:
@@ -275,7 +281,9 @@ def rate_sensitivity(table: pd.DataFrame, study: Study) -> Figure:
             axis.fill_between(
                 rows["learning_rate"], rows["decile_1"], rows["decile_9"], color=line["color"], alpha=0.12, linewidth=0
             )
-            axis.plot(rows["learning_rate"], rows["median"], marker=MARKERS[position], markersize=4, **line)
+            axis.plot(
+                rows["learning_rate"], rows["median"], marker=MARKERS[position % len(MARKERS)], markersize=4, **line
+            )
         axis.set_xscale("log")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_ylim(0, 1.0)
@@ -298,11 +306,12 @@ def random_sample(draws: pd.DataFrame, study: Study) -> Figure:
     """Draw test accuracy of the random draws against their rates."""
     canvas, axes = canvas_of(1, 1, 2.9, share=False)
     axis = axes[0, 0]
+    shown = draws.head(DRAWN_POINTS)  # draws come by trial id, so the first are as good as any
     for position, optimizer in enumerate(study.factors["optimizer"]):
-        rows = draws[draws["optimizer"] == optimizer]
+        rows = shown[shown["optimizer"] == optimizer]
         axis.plot(
-            rows["learning_rate"], rows["test_accuracy"], linestyle="none", marker=MARKERS[position], markersize=3.6,
-            alpha=0.75, color=PALETTE[position % 5], markeredgewidth=0, label=level_name(optimizer),
+            rows["learning_rate"], rows["test_accuracy"], linestyle="none", marker=MARKERS[position % len(MARKERS)],
+            markersize=3.6, alpha=0.75, color=PALETTE[position % 5], markeredgewidth=0, label=level_name(optimizer),
         )  # fmt: skip
     axis.set_xscale("log")
     axis.set_ylim(0, 1.0)
@@ -314,7 +323,7 @@ def random_sample(draws: pd.DataFrame, study: Study) -> Figure:
     above = float((draws["test_accuracy"] >= best - 0.02).mean())
     caption = (
         f"{len(draws):,} draws: a level of every factor at random, a rate at random. {above:.0%} of them come within two "
-        f"points of the best, {best:.1%}."
+        f"points of the best, {best:.1%}." + (f" Shown: {len(shown):,} of them." if len(shown) < len(draws) else "")
     )
     return Figure(
         "random_sample", svg_of(canvas), "Accuracy of random draws against their rate", caption, caption, "trials"

@@ -1,12 +1,16 @@
 import re
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.tables import read_table, trial_columns
+from trainatlas.report import figures
 from trainatlas.report.blocks import Figure, Table
-from trainatlas.report.content import build_content
+from trainatlas.report.content import LISTED_ROWS, build_content
 from trainatlas.report.data import data_table
+from trainatlas.report.figures import DRAWN_POINTS
 from trainatlas.study.storage import read_json
 
 
@@ -70,9 +74,9 @@ def test_every_row_is_as_wide_as_its_header(content):
 
 
 def test_figures_are_described_and_name_their_data(content, built_report):
-    figures = blocks(content, Figure)
-    assert len(figures) >= 8
-    for figure in figures:
+    shown = blocks(content, Figure)
+    assert len(shown) >= 8
+    for figure in shown:
         assert len(figure.alt) > 20 and len(figure.caption) > 40
         assert (built_report.reports / "tables" / f"{figure.data}.csv").exists()
         assert "<text" in figure.svg  # letters stay letters: searchable, and small
@@ -108,3 +112,46 @@ def test_many_classes_are_counted_together_and_the_users_files_have_their_digest
     facts = dict(data_table(described).rows)
     assert facts["classes"] == "50, of 10 to 59 examples each"
     assert facts["digest of the files"] == "abc"
+
+
+def test_a_table_too_long_to_read_is_cut_and_says_so(parts):
+    study, trials, tables, *said = parts
+    levels = pd.concat([tables["levels"]] * 100, ignore_index=True)
+    shown = build_content(study, trials, tables | {"levels": levels}, *said)
+    (table,) = [table for table in blocks(shown, Table) if table.title == "Test accuracy by level"]
+    assert len(table.rows) == LISTED_ROWS
+    assert f"The first {LISTED_ROWS} of {len(levels):,} rows." in table.note
+
+
+def test_figures_do_not_grow_with_the_number_of_trials(parts):
+    study, trials, *_ = parts
+    final = trials[trials["stage"] == "final"]
+    many = pd.concat([final] * 50, ignore_index=True)
+    sizes = [len(figures.time_to_target(runs, study, ["optimizer"]).svg) for runs in (final, many)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
+
+
+def test_of_very_many_draws_some_are_drawn_and_the_rest_counted(parts):
+    study, trials, *_ = parts
+    draws = trials[trials["stage"] == "random"].assign(test_accuracy=0.5)
+    many = pd.concat([draws] * (2 * DRAWN_POINTS // len(draws)), ignore_index=True)
+    shown = figures.random_sample(many, study)
+    assert shown.svg.count("<use ") < DRAWN_POINTS + 100
+    assert f"Shown: {DRAWN_POINTS:,} of them." in shown.caption
+    assert "Shown" not in figures.random_sample(draws, study).caption
+
+
+def test_more_optimizers_than_markers_can_be_drawn(parts):
+    levels = [f"o{number}" for number in range(9)]
+    draws = pd.DataFrame({"optimizer": levels, "learning_rate": 0.1, "test_accuracy": 0.5})
+    shown = figures.random_sample(draws, SimpleNamespace(factors={"optimizer": levels}))
+    assert all(f">{level}</text>" in shown.svg for level in levels)
+
+
+def test_every_level_of_a_large_interaction_has_its_label():
+    levels = {"activation": [f"a{number}" for number in range(21)], "optimizer": [f"o{number}" for number in range(11)]}
+    cells = [("activation", a, "optimizer", o, 0.5) for a in levels["activation"] for o in levels["optimizer"]]
+    means = pd.DataFrame(cells, columns=["factor_a", "level_a", "factor_b", "level_b", "mean"])
+    effects = pd.DataFrame({"term": ["activation x optimizer"], "order": [2], "share": [0.5]})
+    shown = figures.interactions(effects, means, SimpleNamespace(factors=levels))
+    assert all(f">{level}</text>" in shown.svg for texts in levels.values() for level in texts)
