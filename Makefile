@@ -13,8 +13,11 @@ SNAKEMAKE_ARGS ?= --cores all
 # More words for pytest: make test PYTEST_ARGS="-k planning"
 PYTEST_ARGS ?=
 
+# Numbers of trials to measure; 1000000 takes about half an hour, 14 GB of disk and is not among them by default
+SCALE_SIZES ?= 1000 10000 100000
+
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev report test lint format bench schemas lock clean distclean
+.PHONY: help setup setup-dev report test lint format bench scale schemas lock clean distclean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +52,9 @@ format: setup-dev ## rewrite the sources in the house style
 bench: setup ## measure how fast training is on this machine
 	@$(BIN)/trainatlas bench
 	@$(BIN)/trainatlas bench --levels --repeats 3
+
+scale: setup ## measure planning to report with made-up results (SCALE_SIZES="1000 10000 100000 1000000")
+	@$(BIN)/python scripts/scale.py $(SCALE_SIZES)
 
 schemas: setup ## write the pages made from code anew: study schema, data dictionary, catalogue
 	@$(BIN)/trainatlas schema
