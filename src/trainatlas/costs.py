@@ -28,7 +28,7 @@ from trainatlas.study.config import Probes
 from trainatlas.study.dealing import START
 from trainatlas.study.levels import name_of, split_level, split_parts
 from trainatlas.study.planning import Price
-from trainatlas.study.splits import PartSizes, part_sizes
+from trainatlas.study.splits import PartSizes, part_sizes, probe_set_size
 from trainatlas.study.trial import Trial
 
 # Seconds of one core, fitted to 26 stacks of 8 to 200 trials (docs/performance.md).
@@ -38,7 +38,6 @@ _OUTPUT = 8e-9  # of a layer's output, forward and backward
 _WEIGHT = 4e-9  # of a parameter's update
 _PROBED_OUTPUT = 7e-9  # of a layer's output where units are looked at
 _STACK = 0.3  # of a stack's start and end
-_PROBE_SET = 2048
 _CHUNK = 128
 
 # How much dearer a step is than with the plainest level of the factor: docs/performance.md, "What a level costs".
@@ -121,7 +120,7 @@ def estimate(stack: Sequence[Trial], probes: Probes, folder: Path = Path()) -> f
     sizes, work = _sizes(lead, folder), _work(lead, folder)
     steps = steps_of(lead, folder)
     looks = {"off": 0, "light": 2}.get(probes, lead.epochs + 1)
-    probed = looks * min(sizes.train, _PROBE_SET)
+    probed = looks * probe_set_size(sizes.train)
     evaluated = (lead.epochs + 1) * sizes.validation + sum(sizes)
     forward = sum(2 * number * _FLOP[kind] for kind, number in work.multiplications.items())
     example = 3 * forward + work.outputs * _OUTPUT
@@ -134,7 +133,7 @@ def estimate(stack: Sequence[Trial], probes: Probes, folder: Path = Path()) -> f
     looking = (evaluated + probed) * (forward + work.outputs * _OUTPUT / 3) + probed * work.outputs * _PROBED_OUTPUT
     calls = (3 * steps + (evaluated + probed) / _CHUNK) * work.layers * _CALL * shared
     if probes == "full":  # gradients too, before training and at the end
-        looking += 2 * min(sizes.train, _PROBE_SET) * example
+        looking += 2 * probe_set_size(sizes.train) * example
     return _STACK + calls + trials * looking + steps * step * shared * own
 
 

@@ -1,5 +1,6 @@
 """Interruption and damage under a real Snakemake, in one study that has to bear all of it."""
 
+import copy
 import os
 import shutil
 import signal
@@ -89,7 +90,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, tiny_content_of_session: dict[str, Any]) -> Place:
     place = Place(tmp_path_factory.mktemp("disturbed"))
-    content = dict(tiny_content_of_session)
+    content = copy.deepcopy(tiny_content_of_session)
     content["factors"] |= {"activation": ["relu"], "init": ["kaiming_normal"], "preprocessing": ["raw"]}
     content |= {"samples": content["samples"][:1], "epochs": 60, "pack_trials": 4}
     place.study.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -34,6 +34,11 @@ def part_sizes(
     return PartSizes(examples - validation - test, validation, test)
 
 
+def probe_set_size(training_examples: int) -> int:
+    """Return how many examples of the training part probes look at: all of a small part, 512 of a larger one."""
+    return min(training_examples, 512)
+
+
 def split_key(data: str, data_digest: str, seed: int, validation_share: float, test_share: float) -> tuple[object, ...]:
     """Return what two trials must share to have the same split."""
     return (data, data_digest, seed, validation_share, test_share)

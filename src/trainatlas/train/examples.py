@@ -18,7 +18,7 @@ from trainatlas.data.prepare import examples_of
 from trainatlas.data.preprocessing import Preprocessing
 from trainatlas.data.splits import Split, stratified_split
 from trainatlas.study.levels import NOTHING
-from trainatlas.study.splits import split_key
+from trainatlas.study.splits import probe_set_size, split_key
 from trainatlas.study.streams import stream_key
 from trainatlas.study.trial import Trial
 
@@ -247,15 +247,10 @@ def augmented_batches(trial: Trial, store: ExampleStore, epoch: int, batch_size:
         yield Batch(variant.preprocessing.transform(changed.x), y, other, changed.share)
 
 
-PROBE_SET = 512
-"""Examples of the training part that probes look at, at most: all of a smaller part, else so many, evenly spaced."""
-
-
 def probe_rows(examples: int) -> Tensor:
-    """Return the rows of the training part that make the probe set: int64, ascending."""
-    if examples <= PROBE_SET:
-        return torch.arange(examples)
-    return torch.arange(PROBE_SET) * examples // PROBE_SET
+    """Return the rows of the training part that make the probe set, evenly spaced: int64, ascending."""
+    size = probe_set_size(examples)
+    return torch.arange(size) * examples // size
 
 
 def epoch_order(seed: int, epoch: int, examples: int) -> Tensor:
