@@ -140,6 +140,7 @@ def train(
     from trainatlas.train.checkpoints import Interrupted, Keeping, StopRequest
     from trainatlas.train.devices import hold_device, slots_folder
     from trainatlas.train.pack import prepare_process, train_pack
+    from trainatlas.train.work import kept_ceilings
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -157,6 +158,7 @@ def train(
                 memory=None if memory is None else memory * 2**20,
                 keeping=Keeping(results / "checkpoints" / content.pack_id, checkpoint_seconds, grace_seconds, stop),
                 progress=progress,
+                ceilings=kept_ceilings(results / "ceilings.json", place),
             )
         except Interrupted as interrupted:
             typer.echo(interrupted, err=True)

@@ -47,6 +47,10 @@ class Watched(Protocol):
     def epochs_run(self) -> int:
         """Epochs begun."""
 
+    @property
+    def step_seconds(self) -> float:
+        """Least time of a step on the device; 0 where that is not known."""
+
 
 Watch = Callable[[Sequence[Watched]], None]
 """Told of the trials of a stack whenever an epoch ends."""
@@ -79,7 +83,7 @@ class PackProgress:
     steps_per_second
         Trial-steps per second over the last half minute; 0 where there is nothing to tell it from.
     share_of_limit
-        Speed over what the device could do at most, where the job knows it.
+        Over the same time: the least that those steps take on the device, over what they took. None where not known.
     """
 
     pack: str
@@ -135,9 +139,9 @@ class Reporter:
         self._path, self._pack, self._steps, self._clock = path, pack, steps, clock
         self._started = _now()
         self._seen: dict[Trial, Watched] = {}
-        self._inherited = 0  # steps that an earlier job took
+        self._inherited, self._inherited_least = 0, 0.0  # steps that an earlier job took, and their least time
         self._written = clock()
-        self._speeds: deque[tuple[float, int]] = deque([(self._written, 0)])
+        self._speeds: deque[tuple[float, int, float]] = deque([(self._written, 0, 0.0)])
         self._write()
 
     def __call__(self, results: Sequence[Watched]) -> None:
@@ -145,11 +149,15 @@ class Reporter:
         now = self._clock()
         for result in results:
             if result.trial not in self._seen and result.epochs_run > 1:  # told of at every epoch: an earlier job's
-                self._inherited += result.steps_run * (result.epochs_run - 1) // result.epochs_run
+                steps = result.steps_run * (result.epochs_run - 1) // result.epochs_run
+                self._inherited += steps
+                self._inherited_least += steps * result.step_seconds
             self._seen[result.trial] = result
         if now - self._written >= EVERY:
             self._written = now
-            self._speeds.append((now, sum(each.steps_run for each in self._seen.values()) - self._inherited))
+            steps = sum(each.steps_run for each in self._seen.values())
+            least = sum(each.steps_run * each.step_seconds for each in self._seen.values())
+            self._speeds.append((now, steps - self._inherited, least - self._inherited_least))
             while len(self._speeds) > 2 and now - self._speeds[0][0] > _WINDOW:
                 self._speeds.popleft()
             self._write()
@@ -167,7 +175,7 @@ class Reporter:
             for trial, whole in self._steps.items()
             if trial not in self._seen or not _end(self._seen[trial])
         )
-        (since, before), (now, after) = self._speeds[0], self._speeds[-1]
+        elapsed, taken, least = (new - old for old, new in zip(self._speeds[0], self._speeds[-1], strict=True))
         progress = PackProgress(
             self._pack,
             os.getpid(),
@@ -182,7 +190,8 @@ class Reporter:
             epochs=sum(each.epochs_run for each in self._seen.values()),
             trial_steps=steps,
             planned_trial_steps=steps + left,
-            steps_per_second=round((after - before) / (now - since), 1) if now > since else 0.0,
+            steps_per_second=round(taken / elapsed, 1) if elapsed else 0.0,
+            share_of_limit=round(least / elapsed, 4) if least else None,
         )
         with contextlib.suppress(UserError):
             write_json(self._path, asdict(progress))

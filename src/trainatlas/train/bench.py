@@ -19,7 +19,6 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from trainatlas.optim.optimizers import OPTIMIZERS
 from trainatlas.study.config import Probes
 from trainatlas.study.levels import split_level
 from trainatlas.study.storage import write_csv
@@ -29,7 +28,7 @@ from trainatlas.train.memory import predict
 from trainatlas.train.reference import train_reference
 from trainatlas.train.stack import Stack
 from trainatlas.train.stacked import train_stack
-from trainatlas.train.work import Ceilings, settle, step_work
+from trainatlas.train.work import Ceilings, settle
 
 SIZES = (1, 8, 32, 128, 512)
 """Trials to be trained, by row."""
@@ -241,6 +240,4 @@ def _scikit_learn(trial: Trial, store: ExampleStore, seconds: float) -> float:
 
 
 def _limit(trial: Trial, store: ExampleStore, ceilings: Ceilings) -> float:
-    stack = Stack([trial], store, store.device)
-    slots = len(OPTIMIZERS.build(trial.optimizer).slots)
-    return ceilings.steps(step_work(stack.network, stack.examples.shape, trial.batch_size, slots))
+    return 1 / ceilings.seconds(Stack([trial], store, store.device).step_work)

@@ -39,6 +39,7 @@ from trainatlas.train.records import (
     number,
 )
 from trainatlas.train.stacked import TrialResult, train_stack
+from trainatlas.train.work import Ceilings
 
 RAW_TABLES = ("curves", "layers", "histograms", "trials", "pack")
 """Tables of a pack, in the order in which they are written."""
@@ -72,6 +73,7 @@ def train_pack(
     memory: float | None = None,
     keeping: Keeping | None = None,
     progress: Watch = unwatched,
+    ceilings: Ceilings | None = None,
 ) -> None:
     """Train every trial of `pack` and write its tables and checksums.json into `out`.
 
@@ -92,6 +94,8 @@ def train_pack(
         Where checkpoints are kept, how often, and who may ask to stop. None: no checkpoints.
     progress
         Told of a stack's trials at the end of every epoch, and when the stack is done.
+    ceilings
+        What the device does at best, to tell the share of it that training reaches. None: not told.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def train_pack(
     costs: list[tuple[object, ...]] = []
     while checkpoints.waiting:
         whole, since = not checkpoints.resumes, time.perf_counter()
-        trained = train_or_halve(checkpoints, store, device, pack.probes, say, progress)
+        trained = train_or_halve(checkpoints, store, device, pack.probes, say, progress, ceilings)
         progress(trained)
         if whole:
             costs.append(_stack_row(pack, trained, time.perf_counter() - since, _device_name(device)))
@@ -204,6 +208,7 @@ def train_or_halve(
     probes: Probes,
     say: Say,
     progress: Watch = unwatched,
+    ceilings: Ceilings | None = None,
 ) -> list[TrialResult]:
     """Train the first waiting stack; where that raises, its first half in its place, down to a trial that fails alone.
 
@@ -213,7 +218,7 @@ def train_or_halve(
     while True:
         trials = checkpoints.waiting[0]
         try:
-            return train_stack(trials, store, device, probes, store.dtype, checkpoints, progress)
+            return train_stack(trials, store, device, probes, store.dtype, checkpoints, progress, ceilings)
         except (UserError, Interrupted):
             raise
         except Exception as error:

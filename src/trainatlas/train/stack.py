@@ -22,7 +22,7 @@ from torch.func import functional_call
 from trainatlas.data.augmentation import mixes_labels
 from trainatlas.model.architectures import build_network
 from trainatlas.model.initialisation import depends_on_data, initial_parameters
-from trainatlas.optim.optimizers import StackedOptimizer
+from trainatlas.optim.optimizers import OPTIMIZERS, StackedOptimizer
 from trainatlas.optim.regularisation import StackedRegularisation, dropout_of, smoothing_of
 from trainatlas.optim.schedules import StackedSchedules
 from trainatlas.study.trial import Trial
@@ -32,6 +32,7 @@ from trainatlas.train.noise import DropoutNoise, dropout_shapes
 from trainatlas.train.passes import goes_apart, gradients_of, over_trials
 from trainatlas.train.probes import LayerProbe, captured, layer_sums, layers_of
 from trainatlas.train.signals import Distribution, measure
+from trainatlas.train.work import StepWork, step_work
 
 EVALUATION_CHUNK = 128
 """Examples passed through a stack at once outside training; bounds memory, not results."""
@@ -119,6 +120,13 @@ class Stack:
     def units(self) -> dict[str, int]:
         """Return the number of units of each layer, by name."""
         return {layer.name: self.parameters[layer.weight].shape[1] for layer in self.layers}
+
+    @property
+    def step_work(self) -> StepWork:
+        """Return the least work of one trial's step, with the optimizer of the first."""
+        lead = self.trials[0]
+        slots = len(OPTIMIZERS.build(lead.optimizer).slots)
+        return step_work(self.network, self.examples.shape, lead.batch_size, slots)
 
     @property
     def steps_per_epoch(self) -> int:

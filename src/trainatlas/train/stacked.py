@@ -20,6 +20,7 @@ from trainatlas.train.examples import ExampleStore
 from trainatlas.train.records import SPLITS, kept_steps
 from trainatlas.train.signals import Distribution
 from trainatlas.train.stack import Evaluation, Movement, Stack
+from trainatlas.train.work import Ceilings
 
 LayerStatistics = dict[str, dict[str, Tensor]]
 Signals = dict[str, dict[str, Distribution]]
@@ -43,6 +44,8 @@ class TrialResult:
         Cells of trials.csv by column name; a loss may be not finite.
     rate
         Learning rate of the step taken last.
+    step_seconds
+        Least time of a step by the roofline; 0 where that is not known.
     best_loss, epochs_without_gain
         Validation loss that early stopping asks to be improved on, and for how long it has not been.
     """
@@ -59,6 +62,7 @@ class TrialResult:
     histograms: list[tuple[int, str, int, str, float, float, float]] = field(default_factory=list)
     metrics: dict[str, float | None] = field(default_factory=dict)
     rate: float = 0.0
+    step_seconds: float = 0.0
     best_loss: float = math.inf
     epochs_without_gain: int = 0
 
@@ -134,6 +138,7 @@ def train_stack(
     dtype: torch.dtype = torch.float32,
     course: Course | None = None,
     progress: Watch = unwatched,
+    ceilings: Ceilings | None = None,
 ) -> list[TrialResult]:
     """Train a stack to the end of its budget.
 
@@ -147,6 +152,8 @@ def train_stack(
         Where to go on from, and whom to tell of every step and epoch.
     progress
         Told of all the stack's trials at the end of every epoch.
+    ceilings
+        What the device does at best, for the results' `step_seconds`.
 
     Returns
     -------
@@ -158,7 +165,7 @@ def train_stack(
     course = course or Course()
     begun = course.begin()
     stack = Stack(trials, store, device, dtype)
-    recorder = _Recorder(stack, probes)
+    recorder = _Recorder(stack, probes, 0.0 if ceilings is None else ceilings.seconds(stack.step_work))
     if begun is None:
         recorder.untrained()
     else:
@@ -187,7 +194,7 @@ class _Recorder:
     `_live` holds, for each trial still in the stack, its place in `results`.
     """
 
-    def __init__(self, stack: Stack, probes: Probes) -> None:
+    def __init__(self, stack: Stack, probes: Probes, step_seconds: float) -> None:
         self._stack = stack
         self._probes = probes
         self._live = list(range(len(stack.trials)))
@@ -198,6 +205,7 @@ class _Recorder:
                 steps_per_epoch=stack.steps_per_epoch,
                 metrics={"retained_variance": retained},
                 rate=rate,
+                step_seconds=step_seconds,
             )
             for trial, retained, rate in zip(
                 stack.trials, stack.examples.retained_variance, stack.rates(1)[0].tolist(), strict=True

@@ -23,6 +23,7 @@ class Result:
     status: str = "ok"
     steps_run: int = 0
     epochs_run: int = 0
+    step_seconds: float = 0.0
 
 
 class Clock:
@@ -88,6 +89,24 @@ def test_steps_of_an_earlier_job_are_no_speed_of_this_one(tmp_path: Path) -> Non
     progress = told(tmp_path)
     assert progress.trial_steps == 70
     assert progress.steps_per_second == pytest.approx(20 / 4, abs=0.1)  # an epoch of each
+
+
+def test_the_share_of_the_limit_is_least_time_over_time_taken(tmp_path: Path) -> None:
+    clock = Clock()
+    report, _ = reporter(tmp_path, clock)
+    first = Result(TRIALS[0], steps_run=30, epochs_run=3, step_seconds=0.1)  # an earlier job's but for the last epoch
+    report([first])
+    clock.now += 4
+    report([first, Result(TRIALS[1], steps_run=10, epochs_run=1, step_seconds=0.05)])
+    assert told(tmp_path).share_of_limit == pytest.approx((10 * 0.1 + 10 * 0.05) / 4, abs=1e-4)
+
+
+def test_where_no_limit_is_known_no_share_is_told(tmp_path: Path) -> None:
+    clock = Clock()
+    report, _ = reporter(tmp_path, clock)
+    clock.now += 4
+    report([Result(TRIALS[1], steps_run=10, epochs_run=1)])
+    assert told(tmp_path).share_of_limit is None
 
 
 def test_it_is_written_no_more_often_than_it_says(tmp_path: Path) -> None:

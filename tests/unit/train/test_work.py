@@ -1,10 +1,14 @@
 """Work is counted from the network, and ceilings are measured where the network runs."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from torch import nn
 
 from trainatlas.model.architectures import build_network
-from trainatlas.train.work import Ceilings, StepWork, layer_work, measure_ceilings, step_work
+from trainatlas.train.work import Ceilings, StepWork, kept_ceilings, layer_work, measure_ceilings, step_work
 
 
 def test_a_convolutions_work_is_its_outputs_times_its_fan_in() -> None:
@@ -32,9 +36,36 @@ def test_a_steps_work_follows_from_its_matrices() -> None:
     assert work.bytes == 4 * (parameters * 10 + 64 * (64 + 4 * 42))
 
 
-@pytest.mark.parametrize(("operations", "bytes_", "steps"), [(1e6, 1.0, 1000.0), (1.0, 1e6, 10.0)])
-def test_the_scarcer_of_both_rates_sets_the_limit(operations: float, bytes_: float, steps: float) -> None:
-    assert Ceilings(1e9, 1e7).steps(StepWork(operations, bytes_)) == pytest.approx(steps)
+def test_a_network_without_layers_that_can_be_counted_has_its_traffic_alone() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4))
+    assert step_work(network, (1, 2, 2), batch_size=8, slots=0) == StepWork(0.0, 4.0 * (8 * 6 + 8 * 4))
+
+
+@pytest.mark.parametrize(("operations", "bytes_", "seconds"), [(1e6, 1.0, 1e-3), (1.0, 1e6, 0.1)])
+def test_the_scarcer_of_both_rates_sets_the_limit(operations: float, bytes_: float, seconds: float) -> None:
+    assert Ceilings(1e9, 1e7).seconds(StepWork(operations, bytes_)) == pytest.approx(seconds)
+
+
+def test_ceilings_are_measured_once_and_kept_by_host_and_device(tmp_path: Path) -> None:
+    path, cpu = tmp_path / "ceilings.json", torch.device("cpu")
+    measured = kept_ceilings(path, cpu)
+    (name,) = json.loads(path.read_text(encoding="utf-8"))
+    kept = {"elsewhere cpu": {"operations": 1.0, "bytes": 2.0}, name: {"operations": 3.0, "bytes": 4.0}}
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    assert measured.operations > 1e8
+    assert kept_ceilings(path, cpu) == Ceilings(3.0, 4.0)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"elsewhere cpu": {"operations": 1.0, "bytes": 2.0}}'])
+def test_a_file_that_does_not_say_is_measured_over(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "ceilings.json"
+    path.write_text(content, encoding="utf-8")
+    assert kept_ceilings(path, torch.device("cpu")).operations > 1e8
+
+
+def test_where_ceilings_cannot_be_kept_they_are_measured_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert kept_ceilings(tmp_path / "file" / "ceilings.json", torch.device("cpu")).operations > 1e8
 
 
 def test_ceilings_are_rates_of_this_machine() -> None:
