@@ -1,6 +1,7 @@
 """What several tests share: a small study, ways to run it, and one thread for torch."""
 
 import copy
+import gc
 import os
 import subprocess
 import sys
@@ -56,9 +57,10 @@ TINY = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _as_a_job_is_set_up() -> None:
     """Tests run side by side, a process a core; threads of their own would only quarrel."""
     torch.set_num_threads(1)
+    gc.freeze()
 
 
 @pytest.fixture

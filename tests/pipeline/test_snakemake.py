@@ -110,16 +110,6 @@ def test_trials_in_are_trials_out(undisturbed: Workplace) -> None:
     assert len(gathered) == 32 + 32 + 6
 
 
-def test_a_second_run_of_the_same_study_elsewhere_gives_the_same_bytes(
-    undisturbed: Workplace, tmp_path: Path, tiny: dict[str, Any]
-) -> None:
-    other = Workplace(tmp_path)
-    other.write(dict(reversed(tiny.items())))  # the order of keys means nothing
-    done = other.run("--until", "aggregate")
-    assert done.returncode == 0, done.stderr
-    assert other.tables() == undisturbed.tables()
-
-
 def test_a_finished_study_has_nothing_left_to_do(copied: Workplace) -> None:
     done = copied.run()
     assert done.returncode == 0
@@ -132,12 +122,12 @@ def test_another_number_of_cores_leaves_nothing_to_do(copied: Workplace) -> None
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-def test_tables_do_not_depend_on_how_many_packs_there_are(
+def test_a_second_run_elsewhere_in_other_packs_gives_the_same_bytes(
     undisturbed: Workplace, tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINATLAS_WORKERS", "1")
     other = Workplace(tmp_path)
-    other.write(tiny)
+    other.write(dict(reversed(tiny.items())))  # the order of keys means nothing
     done = other.run("--until", "aggregate")
     assert done.returncode == 0, done.stderr
     assert set(other.trained()).isdisjoint(undisturbed.trained())
@@ -155,7 +145,7 @@ def test_the_longest_pack_starts_first_and_progress_is_told(
     assert done.returncode == 0, done.stderr
     seconds = json.loads((place.results / "plan.json").read_text())["pack_seconds"]
     assert len(set(seconds.values())) == 3
-    rows = [pd.read_csv(place.results / "raw" / pack / "pack.csv").iloc[0] for pack in seconds]
+    rows = [pd.read_csv(place.results / "raw" / pack / "pack.csv", dtype={"pack": str}).iloc[0] for pack in seconds]
     started = [row["pack"] for row in sorted(rows, key=lambda row: row["started"])]
     assert started == sorted(seconds, key=lambda pack: -seconds[pack])
     told = [line for line in done.stderr.splitlines() if line.startswith("tiny: ")]
@@ -251,23 +241,15 @@ def planned(place: Workplace) -> bool:
     return (place.results / "plan.json").exists()
 
 
-def training(place: Workplace) -> bool:
-    return any(place.results.glob("logs/train/*.log"))
-
-
 def half_trained(place: Workplace) -> bool:
     return len(place.trained()) >= 1
-
-
-def choosing(place: Workplace) -> bool:
-    return (place.results / "plan-final.json").exists()
 
 
 def gathering(place: Workplace) -> bool:
     return (place.results / "curves.csv").exists()
 
 
-@pytest.mark.parametrize("moment", [planned, training, half_trained, choosing, gathering])
+@pytest.mark.parametrize("moment", [planned, half_trained, gathering])
 def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_tables(
     moment: Callable[[Workplace], bool], undisturbed: Workplace, tmp_path: Path, tiny: dict[str, Any]
 ) -> None:

@@ -314,7 +314,7 @@ def _existing_packs(results: Path) -> list[dict[str, Any]]:
         content = read_json(path, "trainatlas plan")
         try:
             if content["training_version"] == TRAINING_VERSION:
-                ids = list(dict.fromkeys(content["trials"]))  # whole trials would fill the memory of a large study
+                ids = list(content["trials"])  # whole trials would fill the memory of a large study
                 contents.append({"pack": content["pack"], "trials": ids, "seconds": content.get("seconds", 0.0)})
         except (KeyError, TypeError):
             raise UserError(f"{path}: is no pack file; delete it and run `trainatlas plan`") from None

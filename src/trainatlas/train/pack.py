@@ -51,10 +51,12 @@ def prepare_process() -> torch.device:
     One thread: the pipeline runs a job per core, and two busy threads make small matrices up to ten
     times slower. Denormals count as zero, or networks that saturate would slow their neighbours. On
     Linux freed memory is kept: giving it back to the system between operations costs a stack about
-    a tenth of its speed (docs/performance.md).
+    a tenth of its speed (docs/performance.md). What libraries made on loading is left out of garbage collections,
+    which take a quarter of a second otherwise.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    gc.freeze()
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>

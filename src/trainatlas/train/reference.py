@@ -68,6 +68,8 @@ def train_reference(
     patience, best, waited = patience_of(trial.regularisation), float("inf"), 0
     losses: list[Tensor] = []
     for epoch in range(1, trial.epochs + 1):
+        if len(losses) == steps:
+            break
         noise = DropoutNoise(trial.seed, epoch, shapes)
         multipliers = schedule.epoch(epoch)[:, 0]
         network.train()
@@ -82,7 +84,7 @@ def train_reference(
                 assert isinstance(dropout, Dropout)
                 dropout.noise = draws.to(x)
             losses.append(_step(network, optimizer, batch, restraints, rate, smoothing_of(trial.regularisation)))
-        if (schedule.constant and patience is None) or len(losses) == steps:
+        if schedule.constant and patience is None:
             continue
         loss = _validation_loss(network, variant.x["validation"], variant.y["validation"])
         schedule.observe(np.array([loss]))

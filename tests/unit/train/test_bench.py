@@ -37,7 +37,8 @@ def test_every_row_holds_all_that_is_compared(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short")
-def test_a_stack_that_memory_does_not_hold_is_cut() -> None:
+def test_a_stack_that_memory_does_not_hold_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_in_fresh_process", lambda trial: 1.0)
     limit = bench.predict(bench._company(bench.CASES["digits 2x64"], 8), bench.ExampleStore(CPU)).of(5) + 1
     (row,) = bench.measure(CPU, Ceilings(1e11, 1e10), limit, 1, 0.01, ["digits 2x64"], [8])
     assert (row.trials, row.stack) == (8, 5)

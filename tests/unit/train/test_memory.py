@@ -44,11 +44,11 @@ print(json.dumps([needed, used]))
     ("changes", "number"),
     [
         ({}, 8),
-        ({"network": "mlp(depth=4, width=128)", "optimizer": "adam"}, 200),
+        ({"network": "mlp(depth=4, width=128)", "optimizer": "adam"}, 100),
         ({"network": "mlp(depth=10, width=300)", "optimizer": "momentum", "normalisation": "batch"}, 24),
-        ({"network": "cnn(depth=2, width=16)", "normalisation": "batch"}, 60),
+        ({"network": "cnn(depth=2, width=16)", "normalisation": "batch"}, 30),
         ({"network": "resnet(width=8)", "normalisation": "batch", "optimizer": "adam"}, 24),
-        ({"activation": "soft_exponential", "network": "mlp(depth=3, width=256)", "regularisation": "dropout"}, 60),
+        ({"activation": "soft_exponential", "network": "mlp(depth=3, width=256)", "regularisation": "dropout"}, 30),
     ],
 )
 def test_the_prediction_holds_what_is_used_and_not_much_more(
