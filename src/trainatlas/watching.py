@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -15,7 +17,8 @@ from rich.text import Text
 from trainatlas.study.errors import UserError
 from trainatlas.study.status import Status, StatusReader
 
-_STAGES = {"first": "tuning runs", "final": "final runs and random draws"}
+_PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
+_STAGES = {"first": "tuning", "final": "final and random"}
 
 
 def status_line(status: Status) -> str:
@@ -47,10 +50,10 @@ def duration(seconds: float) -> str:
 
 def status_page(name: str, status: Status) -> Group:
     """Return the status as tables: stages, jobs at work, and what stopped."""
-    stages = Table(title=name, title_justify="left")
+    stages = Table(title=name, title_justify="left", **_PLAIN)
     stages.add_column("trials", no_wrap=True)
-    for column in ("planned", "done", "running", "ok", "diverged", "stopped early", "failed"):
-        stages.add_column(column, justify="right")
+    for column in ("planned", "done", "running", "ok", "diverged", "stopped\nearly", "failed"):
+        stages.add_column(column, justify="right", no_wrap=True)
     for stage in status.stages:
         ends = [stage.ends[end] for end in ("ok", "diverged", "stopped_early", "failed")]
         stages.add_row(
@@ -66,18 +69,20 @@ def status_page(name: str, status: Status) -> Group:
 
 
 def _jobs(status: Status) -> Table:
-    jobs = Table()
+    jobs = Table(**_PLAIN)
     limits = any(progress.share_of_limit is not None for progress in status.running)
-    for column in ("pack", "process", "host", "started"):
-        jobs.add_column(column)
-    for column in ("trials", "done", "steps", "trial-steps/s", *(["of the limit"] if limits else [])):
-        jobs.add_column(column, justify="right")
+    jobs.add_column("pack", no_wrap=True)
+    jobs.add_column("process", overflow="fold")
+    jobs.add_column("begun", no_wrap=True)
+    for column in ("trials", "done", "steps", "trial-\nsteps/s", *(["of the\nlimit"] if limits else [])):
+        jobs.add_column(column, justify="right", no_wrap=True)
     for progress in status.running:
         share = progress.trial_steps / max(progress.planned_trial_steps, 1)
         cells = [f"{progress.trials:,}", f"{progress.done:,}", f"{share:.0%}", f"{progress.steps_per_second:,.0f}"]
         if limits:
             cells.append("" if progress.share_of_limit is None else f"{progress.share_of_limit:.0%}")
-        jobs.add_row(progress.pack, str(progress.process), progress.host, progress.started, *cells)
+        process = f"{progress.process} on {progress.host}"
+        jobs.add_row(progress.pack, process, progress.started[11:16], *cells)
     return jobs
 
 

@@ -160,7 +160,7 @@ def test_the_page_holds_stages_jobs_and_errors(packs: list[str], tmp_path: Path)
     console = plain()
     show("tiny", tmp_path, console)
     text = printed(console)
-    for words in ("tuning runs", "final runs and random draws", packs[0], str(os.getpid()), "37%", "no such file"):
+    for words in ("tuning", "final and random", packs[0], str(os.getpid()), "37%", "no such file"):
         assert words in text
     assert str(tmp_path / "logs" / "train" / f"{packs[1]}.log") in text
 
