@@ -64,18 +64,26 @@ def plan(
     profile: Profile = None,
     workers: Workers = 1,
     least_seconds: LeastSeconds = 0.0,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Only say what is kept, new and retired, and why; write nothing.")
+    ] = False,
 ) -> None:
     """Turn a study into trials and packs, those that tune learning rates first."""
     from trainatlas.catalogue import TABLES, check_user_levels, structure
     from trainatlas.costs import calibrated, start_seconds
     from trainatlas.study.config import load_study
     from trainatlas.study.dealing import Labour
+    from trainatlas.study.growth import growth
     from trainatlas.study.planning import write_first_plan
 
     checked = load_study(study, TABLES, profile)
     check_user_levels(checked)
     folder = results / checked.name
     price, labour = calibrated(folder, checked.folder), Labour(workers, least_seconds, start_seconds(folder))
+    if explain:
+        for line in growth(checked, folder, structure, price).lines:
+            typer.echo(f"{checked.name}: {line}")
+        return
     summary = write_first_plan(checked, folder, structure, price, labour)
     typer.echo(
         f"{checked.name}: {summary['trials']:,} tuning runs in {len(summary['packs'])} packs; then "

@@ -17,7 +17,7 @@ from trainatlas.analysis.tables import (
 from trainatlas.study.checksums import refuse_damaged
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import Stage, plan_path
+from trainatlas.study.planning import Stage, plan_path, selected_path
 from trainatlas.study.trial import FACTORS
 
 _CHOSEN_BY = [
@@ -117,6 +117,6 @@ def select(study: Study, results: Path) -> list[tuple[str, dict[str, str], float
         )
         refuse_lost(tuning.loc[~tuning["trial_id"].isin(trials["trial_id"]), "trial_id"], results)
         chosen = choose_rates(with_places(trials, tuning))
-    write_table(chosen, results / "selected.csv", SELECTED_COLUMNS)
+    write_table(chosen, selected_path(results), SELECTED_COLUMNS)
     rows = chosen.to_dict("records")
     return [(row["sample"], {factor: row[factor] for factor in FACTORS}, row["learning_rate"]) for row in rows]

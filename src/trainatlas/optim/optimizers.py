@@ -12,6 +12,7 @@ coefficients, where it costs one number per trial.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -41,6 +42,9 @@ Coefficients = Mapping[str, "Tensor"]
 
 Update = Callable[["Tensor", "Tensor", "list[Tensor]", Coefficients, "list[Tensor]"], None]
 """(parameter, gradient, slots, coefficients, spare) -> None: one step in place, the gradient left alone."""
+
+Pass = Callable[["Tensor", "Tensor", "list[Tensor]", Mapping[str, float], int], None]
+"""(parameter, gradient, slots, hyper-parameters, step) of one trial -> None: one step in place, the gradient left alone."""
 
 Start = Callable[["Tensor", "Tensor", Coefficients], None]
 """(slot, parameter, hyper-parameters) -> None: fill a slot, which holds zeros, before the first step."""
@@ -77,6 +81,8 @@ class Optimizer:
         (hyper-parameters, step counted from 1) -> what the update multiplies by, in float64: one
         minus a decay near one would lose its digits in float32. They depend on nothing else, so that
         a run may drop trials or go on from any step; their names may change from step to step.
+    one_pass
+        The same step for one trial, in one pass over memory. What it keeps in the slots is its own affair.
     """
 
     kind: str
@@ -86,6 +92,7 @@ class Optimizer:
     spare: int = 0
     options: dict[str, float] = field(default_factory=dict)
     coefficients: Callable[[PerTrial, int], PerTrial] = _as_given
+    one_pass: Pass | None = None
 
     def plain(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
         """Return an ordinary torch optimizer of `parameters` that does the same, one trial at a time."""
@@ -264,6 +271,28 @@ def _adam(p: Tensor, g: Tensor, slots: list[Tensor], c: Coefficients, spare: lis
     p.addcmul_(torch.div(mean, x, out=x), c["rate"], value=-1)
 
 
+def _adam_in_one_pass(p: Tensor, g: Tensor, slots: list[Tensor], h: Mapping[str, float], step: int) -> None:
+    # At an infinite step both corrections are 1.
+    corrected = torch.tensor(float(step) if h.get("bias_correction", 1.0) else math.inf)
+    mean, square = slots
+    fused = torch._fused_adamw_ if "weight_decay" in h else torch._fused_adam_
+    fused(
+        [p],
+        [g],
+        [mean],
+        [square],
+        [],
+        [corrected],
+        lr=h["learning_rate"],
+        beta1=h["beta1"],
+        beta2=h["beta2"],
+        weight_decay=h.get("weight_decay", 0.0),
+        eps=h["eps"],
+        amsgrad=False,
+        maximize=False,
+    )
+
+
 def _build_adam(beta1: float, beta2: float, eps: float, bias_correction: bool) -> Optimizer:
     kept: dict[str, Any] = {"betas": (beta1, beta2), "eps": eps}
     return Optimizer(
@@ -274,6 +303,7 @@ def _build_adam(beta1: float, beta2: float, eps: float, bias_correction: bool) -
         1,
         {"beta1": beta1, "beta2": beta2, "eps": eps, "bias_correction": float(bias_correction)},
         _adam_coefficients,
+        _adam_in_one_pass,
     )
 
 
@@ -296,6 +326,7 @@ def _build_adamw(beta1: float, beta2: float, eps: float, weight_decay: float) ->
         1,
         {"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay},
         _adamw_coefficients,
+        _adam_in_one_pass,
     )
 
 
@@ -608,11 +639,20 @@ class _Run(NamedTuple):
     hyper: dict[str, NDArray[np.float64]]
 
 
+ONE_PASS_FROM = 16_384
+"""Numbers of a parameter from which a CPU updates one trial after the other, each in one pass over memory (Adam, AdamW).
+
+Smaller ones lie in the cache while a shared update goes over them several times, and sharing saves calls
+(docs/performance.md).
+"""
+
+
 class StackedOptimizer:
     """Updates for a stack of trials whose optimizers may differ.
 
     Neighbouring trials of one kind share an update: the stack is cut into runs, and each run's
-    parameters, gradients and slots are views of the stack's.
+    parameters, gradients and slots are views of the stack's. Which way a parameter is updated depends on its own size
+    and device, never on how many trials there are, so that trials may leave.
 
     Parameters
     ----------
@@ -676,18 +716,22 @@ class StackedOptimizer:
             found.append(([slot[i] for slot in slots[: len(run.optimizer.slots)]], spare))
         return found
 
-    def _coefficients(self, multipliers: Tensor | None) -> list[dict[int, Coefficients]]:
+    def _hyper(self, multipliers: Tensor | None) -> list[PerTrial]:
+        """Return the hyper-parameters of each run's trials at this step."""
+        if multipliers is None:
+            return [run.hyper for run in self._runs]
+        factors = np.split(multipliers.numpy(), np.cumsum(self._sizes)[:-1])
+        return [
+            {**run.hyper, "learning_rate": run.hyper["learning_rate"] * of_run}
+            for run, of_run in zip(self._runs, factors, strict=True)
+        ]
+
+    def _coefficients(self, hyper: list[PerTrial]) -> list[dict[int, Coefficients]]:
         """Return this step's coefficients of each run, in the shape that a parameter of each rank needs."""
-        numbers: list[PerTrial] = []
-        start = 0
         with np.errstate(all="ignore"):  # a rate too large for the parameters' precision is the trial's affair
-            for run in self._runs:
-                hyper = run.hyper
-                if multipliers is not None:
-                    factors = multipliers[start : start + run.trials].numpy()
-                    hyper = {**hyper, "learning_rate": hyper["learning_rate"] * factors}
-                numbers.append(run.optimizer.coefficients(hyper, self._steps))
-                start += run.trials
+            numbers = [
+                run.optimizer.coefficients(of_run, self._steps) for run, of_run in zip(self._runs, hyper, strict=True)
+            ]
         # All in one tensor, so that they cross to the parameters' device at once.
         moved = torch.from_numpy(np.concatenate([value for of_run in numbers for value in of_run.values()]))
         like = next(iter(self._parameters.values()))
@@ -716,19 +760,31 @@ class StackedOptimizer:
             CPU; 1 where left out. The step is the one torch takes with `lr` of its group set so.
         """
         self._steps += 1
-        coefficients = self._coefficients(multipliers)
+        hyper = self._hyper(multipliers)
+        coefficients = self._coefficients(hyper)
         for name, parameter in self._parameters.items():
             rank = parameter.dim()
+            large = parameter.is_cpu and parameter[0].numel() >= ONE_PASS_FROM
             pieces = zip(
                 self._runs,
+                hyper,
                 coefficients,
                 self._cut(parameter),
                 self._cut(gradients[name]),
                 self._kept[name],
                 strict=True,
             )
-            for run, by_rank, p, g, (slots, spare) in pieces:
-                run.optimizer.update(p, g, slots, by_rank[rank], spare)
+            for run, of_run, by_rank, p, g, (slots, spare) in pieces:
+                if large and run.optimizer.one_pass is not None:
+                    self._one_by_one(run.optimizer.one_pass, p, g, slots, of_run)
+                else:
+                    run.optimizer.update(p, g, slots, by_rank[rank], spare)
+
+    def _one_by_one(self, update: Pass, p: Tensor, g: Tensor, slots: list[Tensor], hyper: PerTrial) -> None:
+        gradients = g.contiguous()  # the pass goes over memory, whatever the strides say
+        for i in range(len(p)):
+            own = {key: float(values[i]) for key, values in hyper.items()}
+            update(p[i], gradients[i], [slot[i] for slot in slots], own, self._steps)
 
     def keep(self, kept: list[int], parameters: dict[str, Tensor]) -> None:
         """Go on with the trials at the positions `kept`, whose parameters are now `parameters`."""

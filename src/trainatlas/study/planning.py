@@ -90,6 +90,18 @@ def pack_path(results: Path, pack_id: str) -> Path:
     return results / "packs" / f"{pack_id}.json"
 
 
+def selected_path(results: Path) -> Path:
+    """Return where the rate chosen for each cell is listed."""
+    return results / "selected.csv"
+
+
+def probes_of(study: Study, stage: str) -> Probes:
+    """Return how much is measured of the trials of a stage, as `Planned` has it: of tuning runs no more than lightly."""
+    if stage == "tuning":
+        return "off" if study.probes == "off" else "light"
+    return study.probes
+
+
 def trial_epochs(stack: Sequence[Trial], probes: Probes) -> float:
     """Price a stack by its budget alone, a thousandth of a second for each epoch of a trial."""
     return sum(trial.epochs for trial in stack) / 1000
@@ -157,12 +169,11 @@ def write_plan(
     _refuse_twins(ids)
     contents = _existing_packs(results)
     homes, seconds = _homes(contents), {content["pack"]: content["seconds"] for content in contents}
-    plan_of_probes: tuple[tuple[Probes, set[str]], ...] = (
-        ("off" if study.probes == "off" else "light", {"tuning"}),
-        (study.probes, {"final", "random"}),
-    )
-    for probes, stages in plan_of_probes:
-        new = [item.trial for item in planned if item.stage in stages and ids[item.trial] not in homes]
+    fresh: dict[Probes, list[Trial]] = {}
+    for item in planned:
+        if ids[item.trial] not in homes:
+            fresh.setdefault(probes_of(study, item.stage), []).append(item.trial)
+    for probes, new in fresh.items():
         stacks = form_stacks(new, structure, min(STACK_LIMIT, study.pack_trials))
         prices = [price(stack, probes) for stack in stacks]
         for positions in deal(prices, labour.packs(sum(prices), len(new))):

@@ -37,8 +37,9 @@ def first_stage(study: Study) -> list[Planned]:
     planned: dict[Trial, Planned] = {}
     for sample in study.samples:
         if isinstance(sample, GridSample):
-            for trial in _tuning(study, sample):
-                planned.setdefault(trial, Planned(trial, sample.name, "tuning"))
+            for cell in study.cells():
+                for trial in tuning_runs(study, sample, cell):
+                    planned.setdefault(trial, Planned(trial, sample.name, "tuning"))
     return list(planned.values())
 
 
@@ -53,11 +54,10 @@ def final_stage(study: Study, rates: Iterable[tuple[str, Mapping[str, str], floa
     rates
         For each sample's cell the chosen learning rate: (sample name, levels by factor, rate).
     """
-    seeds = {sample.name: sample.seeds for sample in study.samples if isinstance(sample, GridSample)}
+    grids = {sample.name: sample for sample in study.samples if isinstance(sample, GridSample)}
     planned: dict[Trial, Planned] = {}
     for name, cell, rate in rates:
-        for seed in seeds[name]:
-            trial = _trial(study, cell, rate, seed)
+        for trial in final_runs(study, grids[name], cell, rate):
             planned.setdefault(trial, Planned(trial, name, "final"))
     for sample in study.samples:
         if isinstance(sample, RandomSample):
@@ -66,11 +66,17 @@ def final_stage(study: Study, rates: Iterable[tuple[str, Mapping[str, str], floa
     return list(planned.values())
 
 
-def _tuning(study: Study, sample: GridSample) -> Iterator[Trial]:
-    for cell in study.cells():
-        for rate in study.rate_range(cell["optimizer"]).grid(sample.rates):
-            for seed in sample.tuning_seeds:
-                yield _trial(study, cell, rate, seed)
+def tuning_runs(study: Study, sample: GridSample, cell: Mapping[str, str]) -> Iterator[Trial]:
+    """Yield the trials that the rate of a cell is chosen by: every rate on every tuning seed."""
+    for rate in study.rate_range(cell["optimizer"]).grid(sample.rates):
+        for seed in sample.tuning_seeds:
+            yield _trial(study, cell, rate, seed)
+
+
+def final_runs(study: Study, sample: GridSample, cell: Mapping[str, str], rate: float) -> Iterator[Trial]:
+    """Yield the trials of a cell at the rate chosen for it: one a seed."""
+    for seed in sample.seeds:
+        yield _trial(study, cell, rate, seed)
 
 
 def _draws(study: Study, sample: RandomSample) -> Iterator[Trial]:

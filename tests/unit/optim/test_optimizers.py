@@ -400,6 +400,55 @@ def test_a_trials_numbers_are_the_same_to_the_bit_in_any_stack(level: str, trial
         assert torch.equal(together[name][-1], p[0])
 
 
+# Large parameters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizers, "ONE_PASS_FROM", 1)
+
+
+@pytest.mark.usefixtures("everything_is_large")
+@pytest.mark.parametrize("level", [level for level in LEVELS if split_level(level)[0] in ("adam", "adamw")])
+@pytest.mark.parametrize(
+    "holds",
+    [
+        test_every_single_step_equals_torch,
+        test_a_neighbour_that_is_not_finite_harms_nobody,
+        partial(test_a_trials_numbers_are_the_same_to_the_bit_in_any_stack, trials=5),
+    ],
+)
+def test_one_pass_over_a_large_parameter_does_the_same(level: str, holds: Callable[..., None]) -> None:
+    holds(level=level)
+
+
+@pytest.mark.usefixtures("everything_is_large")
+@pytest.mark.parametrize(
+    "holds",
+    [
+        test_a_stack_of_every_optimizer_at_every_setting_equals_torch,
+        test_multipliers_of_every_step_are_torch_with_its_groups_rate_set,
+        test_trials_that_stay_go_on_as_if_nobody_had_left,
+        test_gradients_are_left_as_they_are,
+        partial(test_single_precision_stays_close_to_torch, level="adam"),
+        partial(test_single_precision_stays_close_to_torch, level="adamw"),
+    ],
+)
+def test_a_stack_of_large_parameters_does_the_same(holds: Callable[[], None]) -> None:
+    holds()
+
+
+def test_gradients_of_any_strides_are_followed() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start, gradient = (torch.randn(2, 130, 128, generator=generator) for _ in range(2))
+    turned = gradient.transpose(1, 2).contiguous().transpose(1, 2)
+    plain, strided = start.clone(), start.clone()
+    StackedOptimizer(["adam"] * 2, [0.1, 0.2], {"w": plain}).step({"w": gradient})
+    StackedOptimizer(["adam"] * 2, [0.1, 0.2], {"w": strided}).step({"w": turned})
+    assert start[0].numel() >= optimizers.ONE_PASS_FROM
+    assert torch.equal(plain, strided) and not torch.equal(plain, start)
+
+
 # Kinds -------------------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,194 @@
+"""What a study that has grown or shrunk asks for, beside what its results folder already holds."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainatlas.study.checksums import CHECKSUMS
+from trainatlas.study.config import GridSample, Probes, Study
+from trainatlas.study.errors import UserError
+from trainatlas.study.planning import (
+    STACK_LIMIT,
+    STAGES,
+    Price,
+    Structure,
+    form_stacks,
+    plan_path,
+    probes_of,
+    read_plan,
+    selected_path,
+)
+from trainatlas.study.sampling import Planned, final_runs, final_stage, first_stage, tuning_runs
+from trainatlas.study.storage import read_json
+from trainatlas.study.trial import FACTORS, TRAINING_VERSION, Trial
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Trials of a study as it reads now, by what has become of them so far.
+
+    Attributes
+    ----------
+    kept
+        Trained, and valid still.
+    waiting
+        In a pack that is not trained yet.
+    new
+        In no pack.
+    again
+        Of the new ones, those that were trained before but count no more, by the reason.
+    retired
+        Trained for an earlier reading of the study; their results stay, but leave the tables.
+    unsettled
+        Final runs of arms whose tuning is not done: their rates are not known yet, so they count nowhere else.
+    seconds
+        Predicted time of one core for what waits and what is new.
+    """
+
+    kept: int
+    waiting: int
+    new: int
+    again: Counter[str]
+    retired: int
+    unsettled: int
+    seconds: float
+
+    @property
+    def lines(self) -> list[str]:
+        """The same in words."""
+        minutes = max(round(self.seconds / 60), 1)
+        said = [
+            f"{self.kept:,} trials kept, {self.new:,} new, {self.waiting:,} planned but not trained, {self.retired:,} retired"
+        ]
+        if self.new or self.waiting:
+            said.append(f"to train: about {minutes:,} min of one core")
+        said += [f"trained again: {number:,}, since {reason}" for reason, number in sorted(self.again.items())]
+        if self.unsettled:
+            said.append(
+                f"then {self.unsettled:,} final runs at rates that tuning has yet to choose; most may be kept ones"
+            )
+        if self.retired:
+            said.append("results of retired trials stay in the folder and leave the tables")
+        return said
+
+
+def growth(study: Study, results: Path, structure: Structure, price: Price) -> Growth:
+    """Compare a study with what lies in its results folder; nothing is written.
+
+    Parameters
+    ----------
+    structure, price
+        As for `trainatlas.study.planning.write_plan`.
+
+    Raises
+    ------
+    UserError
+        Where a file of the folder is broken.
+    """
+    trained: dict[str, bool] = {}  # by the id of every trial that stands in a pack of this training version
+    outdated: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)  # all that were ever trained, by what they are
+    for content, done in _packs(results):
+        for trial_id, fields in content["trials"].items():
+            if content["training_version"] == TRAINING_VERSION:
+                trained[trial_id] = done or trained.get(trial_id, False)
+            if done:
+                outdated[_essence(fields)].append(fields | {"training_version": content["training_version"]})
+    planned, possible, unsettled = _planned(study, results, trained)
+    new = [item for trial_id, item in planned.items() if trial_id not in trained]
+    waiting = [item for trial_id, item in planned.items() if trained.get(trial_id) is False]
+    retired = {trial_id for trial_id in _planned_before(results) if trained.get(trial_id)}
+    return Growth(
+        kept=len(planned) - len(new) - len(waiting),
+        waiting=len(waiting),
+        new=len(new),
+        again=Counter(filter(None, (_why_again(item.trial, outdated) for item in new))),
+        retired=len(retired - planned.keys() - possible),
+        unsettled=unsettled,
+        seconds=_seconds(study, [*waiting, *new], structure, price),
+    )
+
+
+def _planned(study: Study, results: Path, trained: dict[str, bool]) -> tuple[dict[str, Planned], set[str], int]:
+    """Return what the study plans, by id, but for final runs of arms whose rates are to be chosen: what they may be, how many."""
+    chosen = _chosen_rates(results)
+    rates: list[tuple[str, dict[str, str], float]] = []
+    possible: set[str] = set()
+    unsettled = 0
+    grids = (sample for sample in study.samples if isinstance(sample, GridSample))
+    for sample, cell in itertools.product(grids, list(study.cells())):
+        rate = chosen.get((sample.name, *(cell[factor] for factor in FACTORS)))
+        tried = study.rate_range(cell["optimizer"]).grid(sample.rates)
+        if rate in tried and all(trained.get(trial.trial_id) for trial in tuning_runs(study, sample, cell)):
+            rates.append((sample.name, cell, rate))
+        else:
+            possible |= {trial.trial_id for each in tried for trial in final_runs(study, sample, cell, each)}
+            unsettled += len(sample.seeds)
+    planned = {item.trial.trial_id: item for item in (*first_stage(study), *final_stage(study, rates))}
+    return planned, possible, unsettled
+
+
+def _chosen_rates(results: Path) -> dict[tuple[str, ...], float]:
+    """Return the rates of selected.csv by sample and levels; none where there is no such file."""
+    path = selected_path(results)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {
+                (row["sample"], *(row[factor] for factor in FACTORS)): float(row["learning_rate"])
+                for row in csv.DictReader(file)
+            }
+    except FileNotFoundError:
+        return {}
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a table ({error}); delete it and run Snakemake") from None
+
+
+def _packs(results: Path) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield what the pack files hold, of whatever training version, and whether their tables stand."""
+    for path in sorted((results / "packs").glob("*.json")):
+        content = read_json(path, "trainatlas plan")
+        if not isinstance(content.get("trials"), dict) or "training_version" not in content:
+            raise UserError(f"{path}: is no pack file; delete it and run `trainatlas plan`")
+        yield content, (results / "raw" / path.stem / CHECKSUMS).exists()
+
+
+def _planned_before(results: Path) -> Iterator[str]:
+    for stage in STAGES:
+        if plan_path(results, stage).exists():
+            yield from (row["trial_id"] for row in read_plan(results, stage))
+
+
+_DIGESTS = {"data_digest": "the data have changed", "user_code": "code of your own has changed"}
+
+
+def _essence(fields: dict[str, Any]) -> str:
+    """Return what a trial is but for the digests of files."""
+    return json.dumps({name: value for name, value in fields.items() if name not in _DIGESTS}, sort_keys=True)
+
+
+def _why_again(trial: Trial, outdated: dict[str, list[dict[str, Any]]]) -> str | None:
+    """Return why a trial that was trained before must be again; None for one that was not."""
+    fields = trial.as_dict()
+    before = outdated.get(_essence(fields))
+    if not before:
+        return None
+    last = max(before, key=lambda each: int(each["training_version"]))
+    if last["training_version"] != TRAINING_VERSION:
+        return f"training_version is {TRAINING_VERSION}, not {last['training_version']}"
+    return next(reason for name, reason in _DIGESTS.items() if fields[name] != last.get(name))
+
+
+def _seconds(study: Study, ahead: Sequence[Planned], structure: Structure, price: Price) -> float:
+    by_probes: defaultdict[Probes, list[Trial]] = defaultdict(list)
+    for item in ahead:
+        by_probes[probes_of(study, item.stage)].append(item.trial)
+    limit = min(STACK_LIMIT, study.pack_trials)
+    return sum(
+        price(stack, probes) for probes, trials in by_probes.items() for stack in form_stacks(trials, structure, limit)
+    )
