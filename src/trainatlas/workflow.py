@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import threading
@@ -13,12 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from trainatlas.catalogue import TABLES
+from trainatlas.catalogue import TABLES, structure
+from trainatlas.costs import calibrated
+from trainatlas.study import user_code
 from trainatlas.study.checksums import damaged_packs, put_aside
 from trainatlas.study.config import Study, load_study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
+from trainatlas.study.growth import growth
 from trainatlas.study.planning import STAGES, summary_path
+from trainatlas.study.trial import TRAINING_VERSION
 
 DEFAULTS = {
     "study": "benchmarks/digits.yaml",
@@ -59,6 +64,24 @@ class Settings:
     def profile_option(self) -> str:
         """What the commands are told of the profile."""
         return f"--profile {self.profile}" if self.profile else ""
+
+    @property
+    def foundations(self) -> str:
+        """What trials rest on beside the study's file: the training version, the user's own data and code, by digest."""
+        levels = {str(i): level for i, level in enumerate(itertools.chain(*self.study.factors.values()))}
+        code = user_code.digests({**levels, "network": self.study.network})
+        return " ".join(filter(None, (str(TRAINING_VERSION), self.study.facts.digest, code)))
+
+    def growth_lines(self) -> list[str]:
+        """Say what a study that was planned before keeps and trains anew; nothing of one that was not."""
+        results = Path(self.results) / self.study.name
+        if not summary_path(results, "first").exists():
+            return []
+        try:
+            found = growth(self.study, results, structure, calibrated(results, self.study.folder))
+        except UserError as error:
+            return [str(error)]
+        return [f"{self.study.name}: {line}" for line in found.lines]
 
 
 def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -> Settings:

@@ -186,6 +186,7 @@ def test_a_new_seed_trains_only_its_own_runs(copied: Workplace, tiny: dict[str, 
     assert done.returncode == 0, done.stderr
     after = copied.trained()
     assert before.items() <= after.items()
+    assert "tiny: 70 trials kept, 16 new, 0 planned but not trained, 0 retired" in done.stderr
     fresh = pd.concat(pd.read_csv(copied.results / "raw" / pack / "trials.csv") for pack in set(after) - set(before))
     assert len(fresh) == 16 and set(fresh["seed"]) == {9}
     new = pd.read_csv(copied.results / "trials.csv", index_col="trial_id")
@@ -210,6 +211,9 @@ def test_a_new_level_trains_only_its_own_runs(copied: Workplace, tiny: dict[str,
     kept = old[old["stage"] != "random"]
     pd.testing.assert_frame_equal(new.loc[kept.index], kept, check_dtype=False)  # no texts in user_code before
     assert "mine.py:cubic" in (copied.report / "index.html").read_text(encoding="utf-8")
+    (copied.folder / "mine.py").write_text("def cubic(x, share=0.2):\n    return x + share * x**3\n", encoding="utf-8")
+    done = copied.run("--dry-run")
+    assert "rule plan:" in done.stdout and "Params have changed" in done.stdout + done.stderr
 
 
 def test_a_level_of_the_users_own_that_cannot_be_trained_ends_before_anything_is(

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import yaml
 
 from trainatlas import workflow
+from trainatlas.catalogue import structure
+from trainatlas.study.planning import write_first_plan
 from trainatlas.workflow import announce, hold_results, labour, pack_seconds, settle_config
 
 Content = dict[str, Any]
@@ -63,6 +66,39 @@ def test_settings_are_what_config_says_and_defaults_otherwise(
 def test_the_default_study_needs_no_config(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
     assert settle_config({}, refuse).study.name == "digits"
+
+
+def test_what_trials_rest_on_beside_the_study_is_the_version_and_the_users_own_data_and_code(
+    tiny: Content, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rests_on() -> str:
+        study.write_text(yaml.safe_dump(tiny), encoding="utf-8")
+        return settle_config({"study": str(study)}, refuse).foundations
+
+    found = [rests_on()]
+    assert found == [str(workflow.TRAINING_VERSION)]
+    code, data = study.parent / "mine.py", study.parent / "mine.npz"
+    tiny["factors"]["activation"] = ["relu", "mine.py:double"]
+    tiny |= {"data": "mine.npz", "batch_size": 16}
+    for factor in (2, 3):
+        code.write_text(f"def double(x):\n    return {factor} * x\n", encoding="utf-8")
+        np.savez(data, x=np.full((300, 8, 8), factor, dtype=np.uint8), y=np.arange(300) % 3)
+        found.append(rests_on())
+    code.write_text("def double(x):\n    return x + x\n", encoding="utf-8")
+    found.append(rests_on())
+    monkeypatch.setattr(workflow, "TRAINING_VERSION", 999)
+    found.append(rests_on())
+    assert len(set(found)) == 5
+    assert rests_on() == found[-1]
+
+
+def test_growth_is_told_of_a_study_that_was_planned_before(study: Path, tmp_path: Path) -> None:
+    settings = settle_config({"study": str(study), "results": str(tmp_path / "results")}, refuse)
+    assert settings.growth_lines() == []
+    write_first_plan(settings.study, tmp_path / "results" / "tiny", structure)
+    assert settings.growth_lines()[0] == "tiny: 0 trials kept, 6 new, 32 planned but not trained, 0 retired"
+    (tmp_path / "results" / "tiny" / "plan.csv").write_text("a\n", encoding="utf-8")
+    assert "plan.csv: columns are" in settings.growth_lines()[0]
 
 
 def test_an_unknown_key_is_refused_with_the_allowed_ones(study: Path) -> None:

@@ -15,6 +15,7 @@ checkpoint plan:
         "../../environment.yml"
     params:
         profile=PROFILE,
+        foundations=settings.foundations,  # for Snakemake to see that they have changed
         results=lambda wildcards, output: Path(output.summary).parents[1],
     shell:
         "(trainatlas plan {input.study} {params.profile} --results {params.results} && "
