@@ -92,6 +92,30 @@ def plan(
 
 
 @app.command()
+def merge(
+    study: StudyFile,
+    sources: Annotated[
+        list[Path], typer.Argument(help="Results folders of other machines, such as there/results/digits.")
+    ],
+    results: Results = _RESULTS,
+    profile: Profile = None,
+) -> None:
+    """Take over trials that other machines have trained; Snakemake then trains what is left."""
+    from trainatlas.catalogue import TABLES
+    from trainatlas.study.config import load_study
+    from trainatlas.study.merging import merge as take_over
+    from trainatlas.workflow import hold_results
+
+    checked = load_study(study, TABLES, profile)
+    hold_results(results / checked.name, on_error=sys.exit)
+    merged = take_over(sources, results / checked.name)
+    typer.echo(
+        f"{checked.name}: {merged.trials:,} trials in {merged.packs} packs taken over; left out: {merged.known} packs that are "
+        f"here already, {merged.untrained} not trained"
+    )
+
+
+@app.command()
 def prepare(study: StudyFile, results: Results = _RESULTS, profile: Profile = None) -> None:
     """Fetch and check a study's data and fit its preprocessings, once for all jobs."""
     from trainatlas.catalogue import TABLES

@@ -230,6 +230,22 @@ def test_a_level_of_the_users_own_that_cannot_be_trained_ends_before_anything_is
     assert not place.trained()
 
 
+def test_merged_results_of_another_machine_are_not_trained_again(
+    undisturbed: Workplace, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    place = Workplace(tmp_path)
+    place.write(tiny)
+    options = ["--results", place.folder / "results"]
+    words = [sys.executable, "-m", "trainatlas.cli", "merge", place.study, undisturbed.results, *options]
+    merged = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert merged.returncode == 0, merged.stderr
+    assert "tiny: 70 trials in 4 packs taken over" in merged.stdout
+    done = place.run("--until", "aggregate")
+    assert done.returncode == 0, done.stderr
+    assert place.trained() == undisturbed.trained()
+    assert place.tables() == undisturbed.tables()
+
+
 def test_a_level_taken_away_trains_nothing_and_leaves_the_tables(copied: Workplace, tiny: dict[str, Any]) -> None:
     before = copied.trained()
     tiny["factors"]["activation"] = ["relu"]

@@ -321,7 +321,11 @@ def _homes(contents: Iterable[dict[str, Any]]) -> dict[str, str]:
 def _existing_packs(results: Path) -> list[dict[str, Any]]:
     """Return what the pack files of this training version hold: pack, ids of trials, and seconds where they say."""
     contents = []
-    for path in sorted((results / "packs").glob("*.json")):
+
+    def untrained_first(path: Path) -> tuple[bool, Path]:
+        return (results / "raw" / path.stem).is_dir(), path
+
+    for path in sorted((results / "packs").glob("*.json"), key=untrained_first):  # of two homes the last one counts
         content = read_json(path, "trainatlas plan")
         try:
             if content["training_version"] == TRAINING_VERSION:
