@@ -44,18 +44,19 @@ _CHUNK = 128
 _STEP_FACTORS: dict[str, dict[str, float]] = {
     "activation": {
         "prelu": 1.5,
-        "elu": 1.2,
+        "elu": 1.3,
         "selu": 1.2,
         "gelu": 1.3,
         "silu": 1.3,
         "mish": 1.6,
         "softplus": 1.2,
         "scaled_tanh": 1.3,
+        "tanh": 1.25,
         "sigmoid": 1.1,
         "soft_exponential": 3.8,
         "cos": 1.2,
     },
-    "normalisation": {"batch": 1.9, "layer": 1.4, "group": 2.8, "instance": 1.6, "weight": 1.3},
+    "normalisation": {"batch": 1.6, "layer": 1.4, "group": 2.8, "instance": 1.6, "weight": 1.3},
     "optimizer": {"adadelta": 1.2, "adam": 1.1, "adamw": 1.1, "nadam": 1.1, "radam": 1.1, "lookahead": 1.1},
     "regularisation": {"l1": 1.2, "dropout": 1.4, "label_smoothing": 1.2, "max_norm": 1.3},
     "augmentation": {

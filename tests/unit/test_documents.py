@@ -1,10 +1,15 @@
 """Pages that are made from code are the ones that the code makes now."""
 
+import re
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+
+from trainatlas.catalogue import TABLES
+from trainatlas.study.config import load_study
+from trainatlas.study.sampling import first_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +26,16 @@ def test_generated_pages_are_up_to_date(page, command, tmp_path):
 def test_shipped_studies_satisfy_the_schema_that_editors_use(study):
     schema = yaml.safe_load((ROOT / "workflow/schemas/study.schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(yaml.safe_load(study.read_text(encoding="utf-8")), schema)
+
+
+@pytest.mark.parametrize("study", sorted((ROOT / "benchmarks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_studies_have_a_quick_edition_and_say_what_both_take(study):
+    whole, quick = load_study(study, TABLES), load_study(study, TABLES, "quick")
+    assert len(first_stage(quick)) * quick.epochs < len(first_stage(whole)) * whole.epochs
+    head = [line for line in study.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    runs = [line for line in head if f"study=benchmarks/{study.name}" in line]
+    assert len(runs) == 1 + len(whole.profiles)
+    assert all(re.search(r" (min|h)\b", line) for line in runs)
 
 
 def test_the_default_study_is_as_large_as_promised(digits):

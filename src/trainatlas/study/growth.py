@@ -72,7 +72,7 @@ class Growth:
         said += [f"trained again: {number:,}, since {reason}" for reason, number in sorted(self.again.items())]
         if self.unsettled:
             said.append(
-                f"then {self.unsettled:,} final runs at rates that tuning has yet to choose; most may be kept ones"
+                f"then up to {self.unsettled:,} final runs, at rates that tuning has yet to choose"
             )
         if self.retired:
             said.append("results of retired trials stay in the folder and leave the tables")
