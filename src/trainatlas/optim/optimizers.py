@@ -43,8 +43,8 @@ Coefficients = Mapping[str, "Tensor"]
 Update = Callable[["Tensor", "Tensor", "list[Tensor]", Coefficients, "list[Tensor]"], None]
 """(parameter, gradient, slots, coefficients, spare) -> None: one step in place, the gradient left alone."""
 
-Pass = Callable[["Tensor", "Tensor", "list[Tensor]", Mapping[str, float], int], None]
-"""(parameter, gradient, slots, hyper-parameters, step) of one trial -> None: one step in place, the gradient left alone."""
+Pass = Callable[["list[Tensor]", "list[Tensor]", "list[list[Tensor]]", Mapping[str, float], int], None]
+"""(parameters, gradients, slots of each, hyper-parameters, step) of one trial -> None: one step in place."""
 
 Start = Callable[["Tensor", "Tensor", Coefficients], None]
 """(slot, parameter, hyper-parameters) -> None: fill a slot, which holds zeros, before the first step."""
@@ -82,7 +82,7 @@ class Optimizer:
         minus a decay near one would lose its digits in float32. They depend on nothing else, so that
         a run may drop trials or go on from any step; their names may change from step to step.
     one_pass
-        The same step for one trial, in one pass over memory. What it keeps in the slots is its own affair.
+        The same step of one trial's parameters, in one pass over memory. What it keeps in the slots is its own affair.
     """
 
     kind: str
@@ -271,18 +271,20 @@ def _adam(p: Tensor, g: Tensor, slots: list[Tensor], c: Coefficients, spare: lis
     p.addcmul_(torch.div(mean, x, out=x), c["rate"], value=-1)
 
 
-def _adam_in_one_pass(p: Tensor, g: Tensor, slots: list[Tensor], h: Mapping[str, float], step: int) -> None:
+def _adam_in_one_pass(
+    p: list[Tensor], g: list[Tensor], slots: list[list[Tensor]], h: Mapping[str, float], step: int
+) -> None:
     # At an infinite step both corrections are 1.
     corrected = torch.tensor(float(step) if h.get("bias_correction", 1.0) else math.inf)
-    mean, square = slots
+    means, squares = (list(each) for each in zip(*slots, strict=True))
     fused = torch._fused_adamw_ if "weight_decay" in h else torch._fused_adam_
     fused(
-        [p],
-        [g],
-        [mean],
-        [square],
+        p,
+        g,
+        means,
+        squares,
         [],
-        [corrected],
+        [corrected] * len(p),
         lr=h["learning_rate"],
         beta1=h["beta1"],
         beta2=h["beta2"],
@@ -643,7 +645,7 @@ ONE_PASS_FROM = 16_384
 """Numbers of a parameter from which a CPU updates one trial after the other, each in one pass over memory (Adam, AdamW).
 
 Smaller ones lie in the cache while a shared update goes over them several times, and sharing saves calls
-(docs/performance.md).
+(docs/decisions/0016-adam-in-one-pass.md).
 """
 
 
@@ -651,8 +653,8 @@ class StackedOptimizer:
     """Updates for a stack of trials whose optimizers may differ.
 
     Neighbouring trials of one kind share an update: the stack is cut into runs, and each run's
-    parameters, gradients and slots are views of the stack's. Which way a parameter is updated depends on its own size
-    and device, never on how many trials there are, so that trials may leave.
+    parameters, gradients and slots are views of the stack's. Whether a parameter is updated in one pass is settled when the
+    stack is formed, so that trials may leave: one that is large, or every one of a stack of one.
 
     Parameters
     ----------
@@ -672,6 +674,9 @@ class StackedOptimizer:
         most = max(len(_described(level).slots) for level in levels)
         self._slots = {name: [torch.zeros_like(p) for _ in range(most)] for name, p in parameters.items()}
         self._steps = 0
+        self._large = [
+            name for name, p in parameters.items() if p.is_cpu and (len(levels) == 1 or p[0].numel() >= ONE_PASS_FROM)
+        ]
         self._prepare()
         for name, parameter in parameters.items():
             shape = (-1, *[1] * (parameter.dim() - 1))
@@ -761,30 +766,43 @@ class StackedOptimizer:
         """
         self._steps += 1
         hyper = self._hyper(multipliers)
+        large = self._large
+        for place, run in enumerate(self._runs):
+            if run.optimizer.one_pass is not None and large:
+                self._one_by_one(run.optimizer.one_pass, place, large, gradients, hyper[place])
+        if len(large) == len(self._parameters) and all(run.optimizer.one_pass for run in self._runs):
+            return
         coefficients = self._coefficients(hyper)
         for name, parameter in self._parameters.items():
             rank = parameter.dim()
-            large = parameter.is_cpu and parameter[0].numel() >= ONE_PASS_FROM
             pieces = zip(
                 self._runs,
-                hyper,
                 coefficients,
                 self._cut(parameter),
                 self._cut(gradients[name]),
                 self._kept[name],
                 strict=True,
             )
-            for run, of_run, by_rank, p, g, (slots, spare) in pieces:
-                if large and run.optimizer.one_pass is not None:
-                    self._one_by_one(run.optimizer.one_pass, p, g, slots, of_run)
-                else:
+            for run, by_rank, p, g, (slots, spare) in pieces:
+                if run.optimizer.one_pass is None or name not in large:
                     run.optimizer.update(p, g, slots, by_rank[rank], spare)
 
-    def _one_by_one(self, update: Pass, p: Tensor, g: Tensor, slots: list[Tensor], hyper: PerTrial) -> None:
-        gradients = g.contiguous()  # the pass goes over memory, whatever the strides say
-        for i in range(len(p)):
+    def _one_by_one(
+        self, update: Pass, place: int, names: list[str], gradients: Mapping[str, Tensor], hyper: PerTrial
+    ) -> None:
+        """Update some parameters of a run's trials, trial by trial."""
+        p = [self._cut(self._parameters[name])[place] for name in names]
+        g = [self._cut(gradients[name])[place].contiguous() for name in names]  # whatever the strides say
+        slots = [self._kept[name][place][0] for name in names]
+        for i in range(self._sizes[place]):
             own = {key: float(values[i]) for key, values in hyper.items()}
-            update(p[i], gradients[i], [slot[i] for slot in slots], own, self._steps)
+            update(
+                [each[i] for each in p],
+                [each[i] for each in g],
+                [[slot[i] for slot in of_one] for of_one in slots],
+                own,
+                self._steps,
+            )
 
     def keep(self, kept: list[int], parameters: dict[str, Tensor]) -> None:
         """Go on with the trials at the positions `kept`, whose parameters are now `parameters`."""

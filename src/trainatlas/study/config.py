@@ -185,13 +185,22 @@ class GridSample(_Strict):
 
 
 class RandomSample(_Strict):
-    """Independent draws: a level of every factor uniformly, a learning rate log-uniformly."""
+    """Draws of a level of every factor, uniformly, and of a learning rate, log-uniformly.
+
+    Attributes
+    ----------
+    design
+        "independent": every draw by itself. "sobol": a scrambled Sobol sequence (Sobol' 1967, Owen 1998), which fills the
+        space evenly; best with a power of two of draws. "latin_hypercube" (McKay, Beckman and Conover 1979): every
+        factor and the rate evenly by itself.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     strategy: Literal["random"]
     draws: Annotated[Whole, Field(ge=1, le=1_000_000)]
     seeds: Seeds
     draw_seed: Seed = 0
+    design: Literal["independent", "sobol", "latin_hypercube"] = "independent"
 
 
 Sample = Annotated[GridSample | RandomSample, Field(discriminator="strategy")]

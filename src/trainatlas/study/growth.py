@@ -71,9 +71,7 @@ class Growth:
             said.append(f"to train: about {minutes:,} min of one core")
         said += [f"trained again: {number:,}, since {reason}" for reason, number in sorted(self.again.items())]
         if self.unsettled:
-            said.append(
-                f"then up to {self.unsettled:,} final runs, at rates that tuning has yet to choose"
-            )
+            said.append(f"then up to {self.unsettled:,} final runs, at rates that tuning has yet to choose")
         if self.retired:
             said.append("results of retired trials stay in the folder and leave the tables")
         return said

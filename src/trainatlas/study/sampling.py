@@ -1,19 +1,29 @@
 """From a study to its trials: the grid, the random sample, and the grid's final runs.
 
-Every draw of the random sample is keyed by its number, its factor and the level's own text, so
+Every independent draw of the random sample is keyed by its number, its factor and the level's own text, so
 more draws leave the earlier ones alone, reordering levels changes nothing, and a new level
-takes over just the draws that fall to it.
+takes over just the draws that fall to it. A Sobol sequence can be made longer and its levels reordered, a Latin
+hypercube reordered alone; with another number of levels, either draws anew.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trainatlas.study import user_code
 from trainatlas.study.config import GridSample, RandomSample, Study
+from trainatlas.study.lazy import LazyModule
 from trainatlas.study.streams import stream_key
 from trainatlas.study.trial import FACTORS, Trial
+
+if TYPE_CHECKING:
+    from scipy.stats import qmc
+    from scipy.stats.qmc import QMCEngine
+else:
+    qmc = LazyModule("scipy.stats.qmc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +90,47 @@ def final_runs(study: Study, sample: GridSample, cell: Mapping[str, str], rate: 
 
 
 def _draws(study: Study, sample: RandomSample) -> Iterator[Trial]:
+    drawn = _independent(study, sample) if sample.design == "independent" else _evenly_spread(study, sample)
+    for cell, share, seed in drawn:
+        if study.exclusion(cell) is None:
+            yield _trial(study, cell, study.rate_range(cell["optimizer"]).at(share), seed)
+
+
+def _independent(study: Study, sample: RandomSample) -> Iterator[tuple[dict[str, str], float, int]]:
+    """Yield every draw's levels by factor, its place in the range of rates, in [0, 1), and its seed."""
     for number in range(sample.draws):
-        cell = {factor: _drawn_level(study, sample, number, factor) for factor in FACTORS}
-        if study.exclusion(cell) is not None:
-            continue
-        share = stream_key(sample.draw_seed, f"{sample.name}/{number}/learning_rate") / 2**63
-        rate = study.rate_range(cell["optimizer"]).at(share)
-        yield _trial(study, cell, rate, sample.seeds[number % len(sample.seeds)])
+        stream = f"{sample.name}/{number}"
+        cell = {
+            factor: max(
+                study.factors[factor],
+                key=lambda level: stream_key(sample.draw_seed, f"{stream}/{factor}/{level}"),
+            )
+            for factor in FACTORS
+        }
+        share = stream_key(sample.draw_seed, f"{stream}/learning_rate") / 2**63
+        yield cell, share, sample.seeds[number % len(sample.seeds)]
 
 
-def _drawn_level(study: Study, sample: RandomSample, number: int, factor: str) -> str:
-    stream = f"{sample.name}/{number}/{factor}"
-    return max(study.factors[factor], key=lambda level: stream_key(sample.draw_seed, f"{stream}/{level}"))
+def _evenly_spread(study: Study, sample: RandomSample) -> Iterator[tuple[dict[str, str], float, int]]:
+    """Yield the same of a Sobol sequence or a Latin hypercube.
+
+    Seeds have a dimension of their own: taken in turn they would go with the halves of the sequence's other dimensions.
+    """
+    varied = [factor for factor in FACTORS if len(study.factors[factor]) > 1]
+    key = stream_key(sample.draw_seed, f"{sample.name}/{sample.design}")
+    engine: QMCEngine
+    if sample.design == "sobol":
+        engine = qmc.Sobol(len(varied) + 2, rng=key)
+        points = engine.random_base2(math.ceil(math.log2(sample.draws)))[: sample.draws]
+    else:
+        engine = qmc.LatinHypercube(len(varied) + 2, rng=key)
+        points = engine.random(sample.draws)
+    only = {factor: levels[0] for factor, levels in study.factors.items()}
+    ordered = {factor: sorted(study.factors[factor]) for factor in varied}
+    for *shares, share, of_seeds in points.tolist():
+        levels = zip(varied, shares, strict=True)
+        cell = only | {factor: ordered[factor][int(at * len(ordered[factor]))] for factor, at in levels}
+        yield cell, share, sample.seeds[int(of_seeds * len(sample.seeds))]
 
 
 def _trial(study: Study, cell: Mapping[str, str], rate: float, seed: int) -> Trial:

@@ -64,16 +64,15 @@ def gradients_of(loss: Pass, apart: bool) -> Gradients:
     def one_after_the_other(
         parameters: dict[str, Tensor], buffers: dict[str, Tensor], *examples: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
-        gradients = {name: torch.empty_like(stacked) for name, stacked in parameters.items()}
+        of_trials: list[tuple[Tensor, ...]] = []
         losses = []
         for i in range(len(examples[0])):
             leaves = {name: stacked[i].detach().requires_grad_() for name, stacked in parameters.items()}
             value = loss(leaves, _at(buffers, i), *(_images_last(each[i]) for each in examples))
-            found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-            for name, gradient in zip(leaves, found, strict=True):
-                gradients[name][i] = gradient
+            of_trials.append(torch.autograd.grad(value, list(leaves.values()), materialize_grads=True))
             losses.append(value.detach())
-        return gradients, torch.stack(losses)
+        stacked = map(torch.stack, zip(*of_trials, strict=True))
+        return dict(zip(parameters, stacked, strict=True)), torch.stack(losses)
 
     return one_after_the_other
 

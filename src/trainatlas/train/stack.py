@@ -199,7 +199,8 @@ class Stack:
             yield self._step(batch, None if multipliers is None else multipliers[number], measure)
 
     def _step(self, batch: Batch, multipliers: Tensor | None, measure: bool) -> tuple[Tensor, Movement | None]:
-        self.network.train()
+        if not self.network.training:
+            self.network.train()
         arguments: tuple[Tensor, ...] = (batch.x, batch.y)
         if self._soft:
             arguments = (*arguments, *_labels(batch), self._smoothing)

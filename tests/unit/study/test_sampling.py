@@ -1,5 +1,6 @@
 """Random draws are what the study says they are, and a study that grows keeps the trials it has."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -111,10 +112,75 @@ def test_a_new_level_takes_over_some_draws_and_leaves_the_others(tiny: Content, 
     assert 15 <= len(changed) <= 45
 
 
-def test_another_draw_seed_draws_otherwise(tiny: Content, study_of: StudyOf) -> None:
+@pytest.mark.parametrize("design", ["independent", "sobol", "latin_hypercube"])
+def test_another_draw_seed_draws_otherwise(design: str, tiny: Content, study_of: StudyOf) -> None:
+    tiny["samples"][1]["design"] = design
     before = set(trials(study_of(tiny), "random"))
     tiny["samples"][1]["draw_seed"] = 1
     assert before.isdisjoint(trials(study_of(tiny), "random"))
+
+
+# Designs that spread evenly ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["sobol", "latin_hypercube"])
+def spread(request: pytest.FixtureRequest, digits: Content) -> Content:
+    """The default study with a power of two of draws of such a design."""
+    sample = {"name": "random", "strategy": "random", "draws": 8192, "seeds": [6, 7], "design": request.param}
+    return digits | {"samples": [sample]}
+
+
+def places(study: Study) -> list[float]:
+    """Where each draw's rate lies in its range, on a log scale."""
+    found = []
+    for trial in trials(study, "random"):
+        allowed = study.rate_range(trial.optimizer)
+        found.append(math.log(trial.learning_rate / allowed.low) / math.log(allowed.high / allowed.low))
+    return found
+
+
+def test_spread_draws_follow_the_laws_more_closely_than_chance(spread: Content, study_of: StudyOf) -> None:
+    study = study_of(spread)
+    drawn = trials(study, "random")
+    assert len(drawn) == len(set(drawn)) == 8192
+    assert all(0 <= place <= 1 for place in places(study))
+    assert stats.kstest(places(study), "uniform").statistic < 1e-3  # chance alone: about 1e-2
+    for factor in study.varied:
+        counts = Counter(getattr(trial, factor) for trial in drawn)
+        expected = 8192 / len(study.factors[factor])
+        assert set(counts) == set(study.factors[factor])
+        assert all(abs(count - expected) <= 2 for count in counts.values())
+
+
+def test_a_sobol_sequence_is_spread_in_pairs_of_factors_too(digits: Content, study_of: StudyOf) -> None:
+    sample = {"name": "random", "strategy": "random", "draws": 8192, "seeds": [6], "design": "sobol"}
+    drawn = trials(study_of(digits | {"samples": [sample]}), "random")
+    counts = Counter((trial.optimizer, trial.init) for trial in drawn)  # four levels each
+    assert set(counts.values()) == {8192 // 16}
+
+
+@pytest.mark.parametrize("factor", ["activation", "init", "normalisation", "optimizer", "preprocessing"])
+def test_seeds_of_spread_draws_go_with_no_factor(factor: str, spread: Content, study_of: StudyOf) -> None:
+    study = study_of(spread)
+    counts = Counter((trial.seed, getattr(trial, factor)) for trial in trials(study, "random"))
+    table = [[counts[seed, level] for level in study.factors[factor]] for seed in (6, 7)]
+    assert stats.chi2_contingency(table).pvalue > ONE_IN_A_THOUSAND
+
+
+@pytest.mark.parametrize("draws", [1, 2, 100, 129])
+def test_a_sobol_sequence_that_is_made_longer_keeps_its_draws(draws: int, tiny: Content, study_of: StudyOf) -> None:
+    tiny["samples"][1] |= {"design": "sobol", "draws": draws}
+    few = trials(study_of(tiny), "random")
+    tiny["samples"][1]["draws"] = 300
+    assert trials(study_of(tiny), "random")[:draws] == few
+    assert len(few) == draws
+
+
+def test_the_order_of_levels_changes_no_spread_draw(spread: Content, study_of: StudyOf) -> None:
+    before = trials(study_of(spread), "random")
+    for levels in spread["factors"].values():
+        levels.reverse()
+    assert trials(study_of(spread), "random") == before
 
 
 def test_excluded_cells_are_neither_drawn_nor_tuned(tiny: Content, study_of: StudyOf) -> None:
