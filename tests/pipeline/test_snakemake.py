@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -213,7 +214,7 @@ def test_a_new_level_trains_only_its_own_runs(copied: Workplace, tiny: dict[str,
     assert "mine.py:cubic" in (copied.report / "index.html").read_text(encoding="utf-8")
     (copied.folder / "mine.py").write_text("def cubic(x, share=0.2):\n    return x + share * x**3\n", encoding="utf-8")
     done = copied.run("--dry-run")
-    assert "rule plan:" in done.stdout and "Params have changed" in done.stdout + done.stderr
+    assert re.search(r"checkpoint plan:.*?reason: Params have changed", done.stdout, re.DOTALL), done.stdout
 
 
 def test_a_level_of_the_users_own_that_cannot_be_trained_ends_before_anything_is(
