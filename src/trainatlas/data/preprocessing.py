@@ -15,6 +15,7 @@ and `channel_standardize` divides by one number as well.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,7 +39,7 @@ else:
 Values = TypeVar("Values", "NDArray[np.float64]", "torch.Tensor")
 
 
-class Preprocessing:
+class Preprocessing(ABC):
     """What every level offers.
 
     Fitting has two steps, so that what was learnt can be kept and shared between levels (see
@@ -81,6 +82,7 @@ class Preprocessing:
         """Learn from training examples as `learn` describes them, and return the level itself."""
         return self.take(self.learn(x))
 
+    @abstractmethod
     def transform(self, x: Values) -> Values:
         """Return `x` transformed.
 
@@ -96,7 +98,6 @@ class Preprocessing:
         Values
             The same shape, or (..., k) where k components are kept that are fewer than the features.
         """
-        raise NotImplementedError
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Return a copy that transforms tensors of a device and precision; this one still transforms arrays."""

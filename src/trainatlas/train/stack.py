@@ -22,9 +22,10 @@ from torch.func import functional_call
 from trainatlas.data.augmentation import mixes_labels
 from trainatlas.model.architectures import build_network
 from trainatlas.model.initialisation import depends_on_data, initial_parameters
-from trainatlas.optim.optimizers import OPTIMIZERS, StackedOptimizer
+from trainatlas.optim.optimizers import OPTIMIZERS
 from trainatlas.optim.regularisation import StackedRegularisation, dropout_of, smoothing_of
 from trainatlas.optim.schedules import StackedSchedules
+from trainatlas.optim.stacked import StackedOptimizer
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import Batch, ExampleStore, StackedExamples, steps_of_epoch
 from trainatlas.train.losses import soft_cross_entropy

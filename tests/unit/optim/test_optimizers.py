@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainatlas.optim import optimizers
-from trainatlas.optim.optimizers import OPTIMIZERS, Optimizer, StackedOptimizer, kind
+from trainatlas.optim import optimizers, stacked
+from trainatlas.optim.optimizers import OPTIMIZERS, Optimizer, kind
+from trainatlas.optim.stacked import StackedOptimizer
 from trainatlas.study.errors import UserError
 from trainatlas.study.levels import Flag, Inner, Level, Option, parse_level, split_level
 
@@ -404,7 +405,7 @@ def test_a_trials_numbers_are_the_same_to_the_bit_in_any_stack_of_several(level:
 
 @pytest.fixture
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimizers, "ONE_PASS_FROM", 1)
+    monkeypatch.setattr(stacked, "ONE_PASS_FROM", 1)
 
 
 @pytest.mark.usefixtures("everything_is_large")
@@ -444,7 +445,7 @@ def test_gradients_of_any_strides_are_followed() -> None:
     plain, strided = start.clone(), start.clone()
     StackedOptimizer(["adam"] * 2, [0.1, 0.2], {"w": plain}).step({"w": gradient})
     StackedOptimizer(["adam"] * 2, [0.1, 0.2], {"w": strided}).step({"w": turned})
-    assert start[0].numel() >= optimizers.ONE_PASS_FROM
+    assert start[0].numel() >= stacked.ONE_PASS_FROM
     assert torch.equal(plain, strided) and not torch.equal(plain, start)
 
 
