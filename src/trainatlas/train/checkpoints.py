@@ -32,7 +32,7 @@ from trainatlas.train.stacked import Course, Moment, TrialResult
 Say = Callable[[str], None]
 Arrays = dict[str, NDArray[Any]]
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 """Raised whenever what a checkpoint holds changes its form or its meaning."""
 
 RARITY = 20
