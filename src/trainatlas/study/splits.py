@@ -35,8 +35,8 @@ def part_sizes(
 
 
 def probe_set_size(training_examples: int) -> int:
-    """Return how many examples of the training part probes look at: all of a small part, 512 of a larger one."""
-    return min(training_examples, 512)
+    """Return how many examples of the training part probes look at: all of a small part, 256 of a larger one."""
+    return min(training_examples, 256)
 
 
 def split_key(data: str, data_digest: str, seed: int, validation_share: float, test_share: float) -> tuple[object, ...]:

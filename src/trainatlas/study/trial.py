@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
 
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 """Raised by hand whenever the numbers that training yields change; part of every trial's identity."""
 
 FACTORS = (
