@@ -48,7 +48,7 @@ TINY = {
     },
     "learning_rate": {"sgd": {"low": 0.03, "high": 0.3}, "adam": {"low": 0.001, "high": 0.01}},
     "samples": [
-        {"name": "grid", "strategy": "grid", "rates": 2, "tuning_seeds": [0], "seeds": [1, 2]},
+        {"name": "grid", "strategy": "grid", "tune": {"learning_rate": 2}, "tuning_seeds": [0], "seeds": [1, 2]},
         {"name": "random", "strategy": "random", "draws": 6, "seeds": [3, 4]},
     ],
     "targets": [{"metric": "validation_accuracy", "value": 0.2}, {"metric": "train_error", "value": 0.001}],

@@ -134,6 +134,7 @@ def structure(trial: Trial) -> Hashable:
         mixes_labels(trial.augmentation),
         trial.user_code,
         trial.data_digest,
+        trial.stop_epoch,
     )
 
 

@@ -62,33 +62,52 @@ def plan(
     study: StudyFile,
     results: Results = _RESULTS,
     profile: Profile = None,
+    number: Annotated[
+        int,
+        typer.Option("--round", min=1, help="The first needs nothing; others need the rounds before to be trained."),
+    ] = 1,
     workers: Workers = 1,
     least_seconds: LeastSeconds = 0.0,
     explain: Annotated[
         bool, typer.Option("--explain", help="Only say what is kept, new and retired, and why; write nothing.")
     ] = False,
+    allow_large: Annotated[
+        bool,
+        typer.Option(
+            "--allow-large", envvar="TRAINATLAS_ALLOW_LARGE", help="Plan more trials than the study's max_trials."
+        ),
+    ] = False,
 ) -> None:
-    """Turn a study into trials and packs, those that tune learning rates first."""
+    """Turn a study into trials and packs, round by round: tuning runs and first draws, then what these lead to."""
     from trainatlas.catalogue import TABLES, check_user_levels, structure
     from trainatlas.costs import calibrated, start_seconds
     from trainatlas.study.config import load_study
     from trainatlas.study.dealing import Labour
     from trainatlas.study.growth import growth
-    from trainatlas.study.planning import write_first_plan
+    from trainatlas.study.planning import known_outcomes, plan_round
+    from trainatlas.study.rounds import refuse_too_many
 
     checked = load_study(study, TABLES, profile)
     check_user_levels(checked)
+    if not allow_large:
+        refuse_too_many(checked)
     folder = results / checked.name
     price, labour = calibrated(folder, checked.folder), Labour(workers, least_seconds, start_seconds(folder))
     if explain:
         for line in growth(checked, folder, structure, price).lines:
             typer.echo(f"{checked.name}: {line}")
         return
-    summary = write_first_plan(checked, folder, structure, price, labour)
-    typer.echo(
-        f"{checked.name}: {summary['trials']:,} tuning runs in {len(summary['packs'])} packs; then "
-        f"{summary['final_runs']:,} final runs and {summary['draws']:,} random draws"
-    )
+    if number == 1:
+        summary = plan_round(checked, folder, 1, structure, price=price, labour=labour)
+    else:
+        from trainatlas.analysis.selection import chosen_settings
+
+        chosen = chosen_settings(checked, folder) if number == 2 else []
+        outcomes = known_outcomes(checked, folder, number)
+        summary = plan_round(checked, folder, number, structure, outcomes, chosen, price, labour)
+    stages = ", ".join(f"{trials:,} {stage}" for stage, trials in summary["trials_by_stage"].items()) or "no trials"
+    later = "" if summary["last"] else f"; then about {summary['later_trials']:,} more"
+    typer.echo(f"{checked.name}, round {number}: {stages} in {len(summary['packs'])} packs{later}")
 
 
 @app.command()
@@ -188,7 +207,13 @@ def train(
                 say,
                 fitted=results / "fitted",
                 memory=None if memory is None else memory * 2**20,
-                keeping=Keeping(results / "checkpoints" / content.pack_id, checkpoint_seconds, grace_seconds, stop),
+                keeping=Keeping(
+                    results / "checkpoints" / content.pack_id,
+                    checkpoint_seconds,
+                    grace_seconds,
+                    stop,
+                    results / "weights",
+                ),
                 progress=progress,
                 ceilings=kept_ceilings(results / "ceilings.json", place),
             )
@@ -196,31 +221,6 @@ def train(
             typer.echo(interrupted, err=True)
             raise typer.Exit(128 + interrupted.number) from None
     progress.finish()
-
-
-@app.command()
-def select(
-    study: StudyFile,
-    results: Results = _RESULTS,
-    profile: Profile = None,
-    workers: Workers = 1,
-    least_seconds: LeastSeconds = 0.0,
-) -> None:
-    """Choose each arm's learning rate on validation data and plan the final runs."""
-    from trainatlas.analysis.selection import select as choose
-    from trainatlas.catalogue import TABLES, structure
-    from trainatlas.costs import calibrated, start_seconds
-    from trainatlas.study.config import load_study
-    from trainatlas.study.dealing import Labour
-    from trainatlas.study.planning import write_plan
-    from trainatlas.study.sampling import final_stage
-
-    checked = load_study(study, TABLES, profile)
-    folder = results / checked.name
-    planned = final_stage(checked, choose(checked, folder))
-    price, labour = calibrated(folder, checked.folder), Labour(workers, least_seconds, start_seconds(folder))
-    summary = write_plan(checked, folder, "final", planned, structure, price=price, labour=labour)
-    typer.echo(f"{checked.name}: {summary['trials']:,} final runs and random draws in {len(summary['packs'])} packs")
 
 
 @app.command()

@@ -102,7 +102,7 @@ class _Work:
 
 def steps_of(trial: Trial, folder: Path) -> int:
     """Return the optimizer steps of a trial's whole budget; `folder` is what paths of the user's data are relative to."""
-    return trial.epochs * max(_sizes(trial, folder).train // trial.batch_size, 1)
+    return trial.last_epoch * max(_sizes(trial, folder).train // trial.batch_size, 1)
 
 
 def estimate(stack: Sequence[Trial], probes: Probes, folder: Path = Path()) -> float:
@@ -120,9 +120,9 @@ def estimate(stack: Sequence[Trial], probes: Probes, folder: Path = Path()) -> f
     lead, trials = stack[0], len(stack)
     sizes, work = _sizes(lead, folder), _work(lead, folder)
     steps = steps_of(lead, folder)
-    looks = {"off": 0, "light": 2}.get(probes, lead.epochs + 1)
+    looks = {"off": 0, "light": 2}.get(probes, lead.last_epoch + 1)
     probed = looks * probe_set_size(sizes.train)
-    evaluated = (lead.epochs + 1) * sizes.validation + sum(sizes)
+    evaluated = (lead.last_epoch + 1) * sizes.validation + sum(sizes)
     forward = sum(2 * number * _FLOP[kind] for kind, number in work.multiplications.items())
     example = 3 * forward + work.outputs * _OUTPUT
     step = lead.batch_size * example + work.weights * _WEIGHT

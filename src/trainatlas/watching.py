@@ -16,9 +16,9 @@ from rich.text import Text
 
 from trainatlas.study.errors import UserError
 from trainatlas.study.status import Status, StatusReader
+from trainatlas.train.records import STATUSES
 
 _PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
-_STAGES = {"first": "tuning", "final": "final and random"}
 
 
 def status_line(status: Status) -> str:
@@ -49,17 +49,16 @@ def duration(seconds: float) -> str:
 
 
 def status_page(name: str, status: Status) -> Group:
-    """Return the status as tables: stages, jobs at work, and what stopped."""
-    stages = Table(title=name, title_justify="left", **_PLAIN)
-    stages.add_column("trials", no_wrap=True)
-    for column in ("planned", "done", "running", "ok", "diverged", "stopped\nearly", "failed"):
-        stages.add_column(column, justify="right", no_wrap=True)
-    for stage in status.stages:
-        ends = [stage.ends[end] for end in ("ok", "diverged", "stopped_early", "failed")]
-        stages.add_row(
-            _STAGES[stage.stage], *(f"{number:,}" for number in (stage.planned, stage.done, stage.running, *ends))
-        )
-    parts: list[Table | Text] = [stages]
+    """Return the status as tables: rounds, jobs at work, and what stopped."""
+    rounds = Table(title=name, title_justify="left", **_PLAIN)
+    rounds.add_column("trials", no_wrap=True)
+    for column in ("planned", "done", "running", *(status.replace("_", "\n") for status in STATUSES)):
+        rounds.add_column(column, justify="right", no_wrap=True)
+    for each in status.rounds:
+        ends = [each.ends[end] for end in STATUSES]
+        cells = (f"{number:,}" for number in (each.planned, each.done, each.running, *ends))
+        rounds.add_row(" and ".join(each.stages) or "not planned yet", *cells)
+    parts: list[Table | Text] = [rounds]
     if status.running:
         parts.append(_jobs(status))
     parts.append(Text(status_line(status)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
-import json
 import os
 import threading
 import time
@@ -22,7 +21,7 @@ from trainatlas.study.config import Study, load_study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
 from trainatlas.study.growth import growth
-from trainatlas.study.planning import STAGES, summary_path
+from trainatlas.study.planning import planned_rounds, read_summary, summary_path
 from trainatlas.study.trial import TRAINING_VERSION
 
 DEFAULTS = {
@@ -75,7 +74,7 @@ class Settings:
     def growth_lines(self) -> list[str]:
         """Say what a study that was planned before keeps and trains anew; nothing of one that was not."""
         results = Path(self.results) / self.study.name
-        if not summary_path(results, "first").exists():
+        if not summary_path(results, 1).exists():
             return []
         try:
             found = growth(self.study, results, structure, calibrated(results, self.study.folder))
@@ -165,9 +164,9 @@ def announce(crew: Labour, device: str) -> None:
 
 def pack_seconds(results: Path, pack: str) -> float:
     """Return what a pack is predicted to take, by the plan that names it; 0 where none does."""
-    for stage in STAGES:
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads(summary_path(results, stage).read_text(encoding="utf-8")).get("pack_seconds", {})
+    with contextlib.suppress(UserError):
+        for number in planned_rounds(results):
+            found = read_summary(results, number).get("pack_seconds", {})
             if pack in found:
                 return float(found[pack])
     return 0.0

@@ -4,16 +4,15 @@
 rule aggregate:
     input:
         study=STUDY,
-        plan=f"{RESULTS}/plan.json",
-        final=f"{RESULTS}/plan-final.json",
-        first_packs=lambda wildcards: tables_of_packs(checkpoints.plan.get().output.summary),
-        final_packs=lambda wildcards: tables_of_packs(checkpoints.select.get().output.summary),
+        plans=plans,
+        packs=lambda wildcards: [table for plan in plans(wildcards) for table in tables_of_packs(plan)],
     output:
         trials=f"{RESULTS}/trials.csv",
         curves=f"{RESULTS}/curves.csv",
         layers=f"{RESULTS}/layers.csv",
         histograms=f"{RESULTS}/histograms.csv",
         packs=f"{RESULTS}/packs.csv",
+        selected=f"{RESULTS}/selected.csv",
         provenance=f"{RESULTS}/provenance.json",
     log:
         f"{RESULTS}/logs/aggregate.log",

@@ -1,16 +1,23 @@
-# What is to be trained. Pack files are written beside the summaries: a pack that exists is never
+# What is to be trained, round by round. Pack files are written beside the summaries: a pack that exists is never
 # written again, so growing a study leaves the packs it already has, and their results, alone.
+
+
+def before(wildcards):
+    """The first round needs the study alone, every other one what the rounds before it were trained to."""
+    earlier = range(1, int(wildcards.round))
+    summaries = [checkpoints.plan.get(round=number).output.summary for number in earlier]
+    return [*summaries[-1:], *(table for summary in summaries for table in tables_of_packs(summary))]
 
 
 checkpoint plan:
     input:
+        before,
         study=STUDY,
     output:
-        summary=f"{RESULTS}/plan.json",
-        trials=f"{RESULTS}/plan.csv",
-        data=f"{RESULTS}/data.json",
+        summary=f"{RESULTS}/plan-{{round}}.json",
+        trials=f"{RESULTS}/plan-{{round}}.csv",
     log:
-        f"{RESULTS}/logs/plan.log",
+        f"{RESULTS}/logs/plan-{{round}}.log",
     conda:
         "../../environment.yml"
     params:
@@ -18,25 +25,21 @@ checkpoint plan:
         foundations=settings.foundations,  # for Snakemake to see that they have changed
         results=lambda wildcards, output: Path(output.summary).parents[1],
     shell:
-        "(trainatlas plan {input.study} {params.profile} --results {params.results} && "
-        "trainatlas prepare {input.study} {params.profile} --results {params.results}) 2> {log}"
+        "trainatlas plan {input.study} {params.profile} --round {wildcards.round} --results {params.results} 2> {log}"
 
 
-checkpoint select:
+rule prepare:
     input:
         study=STUDY,
-        plan=f"{RESULTS}/plan.json",
-        tuned=lambda wildcards: tables_of_packs(checkpoints.plan.get().output.summary),
     output:
-        summary=f"{RESULTS}/plan-final.json",
-        trials=f"{RESULTS}/plan-final.csv",
-        rates=f"{RESULTS}/selected.csv",
+        f"{RESULTS}/data.json",
     log:
-        f"{RESULTS}/logs/select.log",
+        f"{RESULTS}/logs/prepare.log",
     conda:
         "../../environment.yml"
     params:
         profile=PROFILE,
-        results=lambda wildcards, output: Path(output.summary).parents[1],
+        foundations=settings.foundations,
+        results=lambda wildcards, output: Path(output[0]).parents[1],
     shell:
-        "trainatlas select {input.study} {params.profile} --results {params.results} 2> {log}"
+        "trainatlas prepare {input.study} {params.profile} --results {params.results} 2> {log}"

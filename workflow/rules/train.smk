@@ -4,6 +4,7 @@
 rule train:
     input:
         pack=ancient(f"{RESULTS}/packs/{{pack}}.json"),  # named for what it holds: its time says nothing
+        data=ancient(f"{RESULTS}/data.json"),
     output:
         trials=f"{RESULTS}/raw/{{pack}}/trials.csv",
         curves=f"{RESULTS}/raw/{{pack}}/curves.csv",

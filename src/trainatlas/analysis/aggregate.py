@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from trainatlas.analysis.order import TrialOrder
+from trainatlas.analysis.parameters import parted
 from trainatlas.analysis.provenance import provenance
-from trainatlas.analysis.selection import planned_trials, refuse_lost, with_places
+from trainatlas.analysis.selection import planned_trials, refuse_lost, selected, with_places
 from trainatlas.analysis.shelves import SHELF_TRIALS, Shelves, shelf_folder
 from trainatlas.analysis.tables import (
     CURVE_COLUMNS,
@@ -20,12 +21,14 @@ from trainatlas.analysis.tables import (
     PACK_COLUMNS,
     TRIAL_COLUMNS,
     read_packs,
+    selected_columns,
     table_writer,
     trial_columns,
     write_table,
 )
 from trainatlas.study.checksums import refuse_damaged
 from trainatlas.study.config import Study, Target
+from trainatlas.study.planning import planned_rounds, selected_path
 from trainatlas.study.storage import write_json
 from trainatlas.train.records import Column, names
 
@@ -56,7 +59,7 @@ def aggregate(study: Study, results: Path, shelf_trials: int = SHELF_TRIALS) -> 
     shelf_trials
         How many trials' rows are held in memory at a time.
     """
-    plan = planned_trials(results, ("first", "final"))
+    plan = planned_trials(results, planned_rounds(results) or [1])
     packs = sorted(set(plan["pack"]))
     refuse_damaged(results, packs)
     order = TrialOrder(plan["trial_id"])
@@ -72,13 +75,14 @@ def aggregate(study: Study, results: Path, shelf_trials: int = SHELF_TRIALS) -> 
         # Entered first, trials.csv takes its name last: where it stands, all the others do.
         write_trials = stack.enter_context(table_writer(results / "trials.csv", columns))
         write_table(times, results / "packs.csv", PACK_COLUMNS)
+        write_table(selected(study, results), selected_path(results), selected_columns(study))
         write_json(results / "provenance.json", provenance(study, results, times))
         writers = {
             name: stack.enter_context(table_writer(results / f"{name}.csv", table.columns))
             for name, table in GATHERED.items()
         }
         for shelf in range(rows.number):
-            trials = with_places(rows.take(shelf), plan[rows.span(shelf)])
+            trials = parted(with_places(rows.take(shelf), plan[rows.span(shelf)]), study)
             parts = {name: tables[name].take(shelf, table.order) for name, table in GATHERED.items()}
             for name, part in parts.items():
                 writers[name](part)

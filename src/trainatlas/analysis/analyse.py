@@ -29,9 +29,9 @@ from trainatlas.analysis.tables import (
     CURVE_COLUMNS,
     HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
-    SELECTED_COLUMNS,
     read_table,
     scan_table,
+    selected_columns,
     trial_columns,
     write_table,
 )
@@ -97,7 +97,7 @@ def read_gathered(study: Study, results: Path) -> Gathered:
         _of(final, (part[part["split"].isin(["train_batch", "validation"])] for part in curves), _CURVES),
         _of(final, layers, _LAYERS),
         _of(final, (part[part["step"] == 0] for part in histograms), _HISTOGRAMS),
-        read_table(results / "selected.csv", SELECTED_COLUMNS, "trainatlas select"),
+        read_table(results / "selected.csv", selected_columns(study), made_by),
     )
 
 
@@ -166,11 +166,10 @@ def _typed(table: pd.DataFrame, columns: tuple[Column, ...]) -> pd.DataFrame:
 
 
 def _positions(study: Study, draws: pd.DataFrame) -> pd.Series:
-    ranges = draws["optimizer"].map(study.rate_range)
-    low = ranges.map(lambda range_: range_.low).astype(float)
-    high = ranges.map(lambda range_: range_.high).astype(float)
-    position: pd.Series = np.log(draws["learning_rate"] / low) / np.log(high / low)
-    return position.fillna(0.0)  # a range of a single rate has no inside
+    """Return where each draw's rate lies in its optimizer's range, 0 to 1."""
+    rates = zip(draws["optimizer"], draws["learning_rate"], strict=True)
+    places = [study.rate_range(optimizer).share(rate) for optimizer, rate in rates]
+    return pd.Series(places, index=draws.index, dtype="float64")
 
 
 def _best_trials(

@@ -20,14 +20,19 @@ from trainatlas.train.records import (
 def data_dictionary() -> str:
     """Return the page in Markdown."""
     pages = [
-        _page("results/STUDY/plan.csv, plan-final.csv", PLAN_TABLE),
-        _page("results/STUDY/selected.csv", SELECTED_COLUMNS),
+        _page("results/STUDY/plan-N.csv", PLAN_TABLE, "One for each round of planning, N from 1."),
+        _page(
+            "results/STUDY/selected.csv",
+            SELECTED_COLUMNS,
+            "After these comes a column for each parameter that the grid tuned, with the value chosen.",
+        ),
         _page(
             "results/STUDY/trials.csv",
             (*TRIAL_COLUMNS, *PLACE_COLUMNS),
-            "After these come columns `steps_to_<metric>_<value>`, one for each target of the study: steps to the first "
-            "evaluation that meets it, `inf` for never, empty where it was not measured. The tables of single packs, "
-            "`raw/<pack>/trials.csv`, end before `sample`.",
+            "After these comes a column for each parameter of the study, such as `optimizer.momentum`, and the factor's column "
+            "then holds the level as the study writes it. Columns `steps_to_<metric>_<value>` follow, one for each target: "
+            "steps to the first evaluation that meets it, `inf` for never, empty where it was not measured. The tables of "
+            "single packs, `raw/<pack>/trials.csv`, end before `sample`.",
         ),
         _page("results/STUDY/curves.csv", CURVE_COLUMNS),
         _page("results/STUDY/layers.csv", LAYER_COLUMNS),

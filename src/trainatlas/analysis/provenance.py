@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 import trainatlas
-from trainatlas.study.config import GridSample, Study
+from trainatlas.study.config import Study
+from trainatlas.study.planning import summary_path
 from trainatlas.study.storage import read_json
 from trainatlas.study.trial import TRAINING_VERSION
 
@@ -27,7 +28,7 @@ def provenance(study: Study, results: Path, packs: pd.DataFrame) -> dict[str, An
 
     Gathered once with the tables, so that a report built anew from them says the same.
     """
-    plan = read_json(results / "plan.json", "trainatlas plan")
+    plan = read_json(summary_path(results, 1), "trainatlas plan")
     return {
         "study": study.model_dump(mode="json"),
         "study_digest": study.digest(),
@@ -46,12 +47,7 @@ def provenance(study: Study, results: Path, packs: pd.DataFrame) -> dict[str, An
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "training_devices": sorted(set(packs["device"])),
         },
-        "seeds": {
-            sample.name: {"tuning": sample.tuning_seeds, "final": sample.seeds}
-            if isinstance(sample, GridSample)
-            else {"final": sample.seeds}
-            for sample in study.samples
-        },
+        "seeds": {sample.name: sample.seeds_by_use for sample in study.samples},
         "training": {
             "packs": len(packs),
             "trial_steps": int(packs["trial_steps"].sum()),

@@ -18,7 +18,9 @@ import pyarrow.csv as arrow_csv
 
 from trainatlas.study.config import Study, Target
 from trainatlas.study.errors import UserError
+from trainatlas.study.parameters import BATCH_SIZE
 from trainatlas.study.planning import PLAN_COLUMNS
+from trainatlas.study.samples import GridSample
 from trainatlas.study.storage import atomic_write
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import (
@@ -36,24 +38,25 @@ from trainatlas.train.records import (
 
 PLACE_COLUMNS = (
     Column("sample", "text", "name of the study's sample the trial belongs to"),
-    Column("stage", "text", "tuning, final or random"),
+    Column("stage", "text", "tuning, final, random, coarse, fine, rung, batch or winner"),
+    Column("round", "whole", "round of planning, counted from 1"),
 )
 """What the plan knows of a trial; gathered tables carry it beside what training wrote."""
 
 _PLAN_MEANINGS = {
     "trial_id": "see trials.csv",
     "sample": "name of the study's sample",
-    "stage": "tuning, final or random",
+    "stage": "see trials.csv",
     "pack": "pack that trains the trial",
 }
 PLAN_TABLE = tuple(Column(name, "text", _PLAN_MEANINGS[name]) for name in PLAN_COLUMNS)
-"""Columns of plan.csv and plan-final.csv."""
+"""Columns of plan-<n>.csv."""
 
 SELECTED_COLUMNS = (
     Column("sample", "text", "name of the study's grid sample"),
     *(Column(factor, "text", "level of the factor") for factor in FACTORS),
-    Column("learning_rate", "number", "rate with the best mean validation accuracy on the tuning seeds"),
-    Column("validation_accuracy", "number", "that mean"),
+    Column("learning_rate", "number", "rate that is best by the sample's metric, in the mean over the tuning seeds"),
+    Column("validation_accuracy", "number", "mean validation accuracy at the end, over these runs"),
     Column("at_edge", "whole", "1 when the rate is the first or last of its range"),
     Column("diverged_rates", "whole", "rates of the range at which some tuning run diverged"),
 )
@@ -84,7 +87,24 @@ def target_columns(targets: Sequence[Target]) -> tuple[Column, ...]:
 
 def trial_columns(study: Study) -> tuple[Column, ...]:
     """Return the columns of a study's gathered trials.csv."""
-    return (*TRIAL_COLUMNS, *PLACE_COLUMNS, *target_columns(study.targets))
+    return (*TRIAL_COLUMNS, *PLACE_COLUMNS, *parameter_columns(study), *target_columns(study.targets))
+
+
+def parameter_columns(study: Study) -> tuple[Column, ...]:
+    """Return the columns of a study's parameters, but for the batch size, which has one anyway."""
+    return tuple(
+        Column(name, "number" if law.numeric else "text", "value of the parameter; empty where there is none", True)
+        for name, law in study.parameters.items()
+        if name != BATCH_SIZE
+    )
+
+
+def selected_columns(study: Study) -> tuple[Column, ...]:
+    """Return the columns of a study's selected.csv: after the others, the value chosen of each parameter that was tuned."""
+    tuned = {name for sample in study.samples if isinstance(sample, GridSample) for name in sample.tune}
+    chosen = [column for column in parameter_columns(study) if column.name in tuned]
+    size = [Column(BATCH_SIZE, "whole", "value chosen of the parameter")] if BATCH_SIZE in tuned else []
+    return (*SELECTED_COLUMNS, *size, *chosen)
 
 
 @functools.cache

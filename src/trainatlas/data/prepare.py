@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trainatlas.data.datasets import DataSet, load
 from trainatlas.data.fitted import FittedPreprocessings
 from trainatlas.data.splits import stratified_split
-from trainatlas.study.config import GridSample, Study
+from trainatlas.study.config import Study
 from trainatlas.study.splits import part_sizes, split_key
 from trainatlas.study.storage import write_json
 
@@ -39,9 +39,7 @@ def prepare(study: Study, results: Path) -> dict[str, Any]:
 
 def seeds_of(study: Study) -> list[int]:
     """Return every seed that a trial of the study may have, each once, ascending."""
-    seeds = {seed for sample in study.samples for seed in sample.seeds}
-    tuning = {seed for sample in study.samples if isinstance(sample, GridSample) for seed in sample.tuning_seeds}
-    return sorted(seeds | tuning)
+    return sorted({seed for sample in study.samples for seeds in sample.seeds_by_use.values() for seed in seeds})
 
 
 def examples_of(data: DataSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -67,6 +67,8 @@ class Regulariser:
         Share of each label's weight that is spread over all classes.
     patience
         When to stop early.
+    largest_loss
+        Minibatch loss, as a multiple of the first one's, above which training ends.
     """
 
     strength: float | None = None
@@ -77,6 +79,7 @@ class Regulariser:
     dropout: float | None = None
     smoothing: float | None = None
     patience: Patience | None = None
+    largest_loss: float | None = None
 
 
 L1 = Penalty(lambda w: w.abs().sum(), lambda w: w.sign())
@@ -149,6 +152,13 @@ REGULARISATIONS = LevelTable(
             "min_delta": Option(0.0, 0.0, 100.0, "smallest gain that counts (nats)"),
         },
     ),
+    Level(
+        "abort",
+        "stop after an epoch in which a minibatch's loss was above ratio times that of the first one",
+        "Karpathy and Johnson 2016, CS231n, lecture notes on babysitting the learning process",
+        lambda ratio: Regulariser(largest_loss=ratio),
+        {"ratio": Option(3.0, 1.0, 1e6, "largest multiple of the first loss that is borne")},
+    ),
     combine=True,
 )
 """Every regularisation by name; joined by "+", all of them hold."""
@@ -179,6 +189,11 @@ def smoothing_of(text: str) -> float | None:
 def patience_of(text: str) -> Patience | None:
     """Return when training stops early, or None."""
     return next((each.patience for each in regularisers(text) if each.patience is not None), None)
+
+
+def largest_loss_of(text: str) -> float | None:
+    """Return the multiple of its first loss above which training ends, or None."""
+    return next((each.largest_loss for each in regularisers(text) if each.largest_loss is not None), None)
 
 
 class StackedRegularisation:

@@ -193,12 +193,18 @@ class StackedOptimizer:
         self._slots = {name: [slot[index] for slot in slots] for name, slots in self._slots.items()}
         self._prepare()
 
+    @property
+    def one_pass(self) -> list[bool]:
+        """Return for each parameter whether it is updated in one pass, trial by trial, where the optimizer has such."""
+        return [name in self._large for name in self._parameters]
+
     def state(self) -> tuple[int, dict[str, Tensor]]:
         """Return the steps taken and the slots, by the parameter's name and the slot's number; not copies."""
         return self._steps, {f"{name}/{i}": slot for name, slots in self._slots.items() for i, slot in enumerate(slots)}
 
-    def restore(self, steps: int, slots: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` gave for the same trials; slots are copied."""
+    def restore(self, steps: int, slots: Mapping[str, Tensor], one_pass: Sequence[bool]) -> None:
+        """Go on from what `state` and `one_pass` gave for the same trials; slots are copied."""
         self._steps = steps
+        self._large = [name for name, flag in zip(self._parameters, one_pass, strict=True) if flag]
         for name, own in self.state()[1].items():
             own.copy_(slots[name])

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import summary_path
+from trainatlas.study.planning import planned_rounds, summary_path
 from trainatlas.study.storage import read_json, write_json
 
 CHECKSUMS = "checksums.json"
@@ -64,14 +64,15 @@ def fault_of(folder: Path, thorough: bool) -> str | None:
 def put_aside(folder: Path) -> Path:
     """Rename the folder of a damaged pack and return its new name, `<pack>.damaged-1` or the next that is free.
 
-    The final plan's time is set to now: where the study's own tables exist, Snakemake misses none that they were made of,
+    The last plan's time is set to now: where the study's own tables exist, Snakemake misses none that they were made of,
     but it makes them anew where a plan is newer, and then it does.
     """
     number = 1
     while (aside := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
         number += 1
-    with contextlib.suppress(FileNotFoundError):
-        os.utime(summary_path(folder.parents[1], "final"))
+    results = folder.parents[1]
+    for number in planned_rounds(results)[-1:]:
+        os.utime(summary_path(results, number))
     return folder.rename(aside)
 
 

@@ -10,7 +10,6 @@ import difflib
 import hashlib
 import itertools
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,12 +18,9 @@ from typing import Annotated, Any, Literal, Protocol
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
-    Strict,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -34,6 +30,15 @@ from pydantic import (
 from trainatlas.study import user_code
 from trainatlas.study.errors import UserError
 from trainatlas.study.levels import LevelTable, name_of, parse_level
+from trainatlas.study.parameters import BATCH_SIZE, Parameter, ParameterSpace, Values
+from trainatlas.study.ranges import RateRange, Share, StrictModel, Whole
+from trainatlas.study.samples import (
+    STRATEGIES,
+    CoarseToFine,
+    GridSample,
+    Sample,
+    SuccessiveHalving,
+)
 from trainatlas.study.splits import part_sizes
 from trainatlas.study.trial import DEFAULT_LEVELS, FACTORS
 
@@ -100,55 +105,8 @@ class Catalogue(dict[str, LevelTable]):
 Probes = Literal["off", "light", "standard", "full"]
 """How much is measured while training; `trainatlas.study.planning.Pack` says what each is."""
 
-# Strict: YAML's `yes`, `on` and quoted digits are no numbers.
-Whole = Annotated[int, Strict()]
-Number = Annotated[float, Strict()]
-Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
-Share = Annotated[Number, Field(gt=0, lt=1)]
 
-
-def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    for seed in seeds:
-        if seeds.count(seed) > 1:
-            raise ValueError(f"seed {seed} is listed twice; allowed: each seed once")
-    return seeds
-
-
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_each_once)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class RateRange(_Strict):
-    """Learning rates that an optimizer's arms are tuned over, both ends included."""
-
-    low: Annotated[Number, Field(gt=0)]
-    high: Annotated[Number, Field(gt=0)]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> RateRange:
-        if self.low > self.high:
-            raise ValueError(f"low {self.low:g} is above high {self.high:g}; allowed: low <= high")
-        return self
-
-    def grid(self, points: int) -> tuple[float, ...]:
-        """Return `points` rates, evenly spaced on a log scale, to six significant digits."""
-        if points == 1:
-            return (_six_digits(math.sqrt(self.low * self.high)),)
-        return tuple(self.at(index / (points - 1)) for index in range(points))
-
-    def at(self, share: float) -> float:
-        """Return the rate at `share` (0 to 1) of the way from low to high on a log scale."""
-        return _six_digits(self.low * (self.high / self.low) ** share)
-
-
-def _six_digits(value: float) -> float:
-    return float(f"{value:.6g}")
-
-
-class Target(_Strict):
+class Target(StrictModel):
     """A mark that a trial reaches or not: validation accuracy at least, or training error at most."""
 
     metric: Literal["validation_accuracy", "train_error"]
@@ -167,46 +125,7 @@ class Target(_Strict):
         return f"validation accuracy at least {self.value:.0%}"
 
 
-class GridSample(_Strict):
-    """Every combination of the factors' levels; the rate of each tuned, then run on fresh seeds."""
-
-    name: Annotated[str, Field(min_length=1)]
-    strategy: Literal["grid"]
-    rates: Annotated[Whole, Field(ge=1, le=100)]
-    tuning_seeds: Seeds
-    seeds: Seeds
-
-    @model_validator(mode="after")
-    def _fresh_seeds(self) -> GridSample:
-        shared = sorted(set(self.tuning_seeds) & set(self.seeds))
-        if shared:
-            raise ValueError(f"seeds {shared} also stand in tuning_seeds; allowed: seeds not used for tuning")
-        return self
-
-
-class RandomSample(_Strict):
-    """Draws of a level of every factor, uniformly, and of a learning rate, log-uniformly.
-
-    Attributes
-    ----------
-    design
-        "independent": every draw by itself. "sobol": a scrambled Sobol sequence (Sobol' 1967, Owen 1998), which fills the
-        space evenly; best with a power of two of draws. "latin_hypercube" (McKay, Beckman and Conover 1979): every
-        factor and the rate evenly by itself.
-    """
-
-    name: Annotated[str, Field(min_length=1)]
-    strategy: Literal["random"]
-    draws: Annotated[Whole, Field(ge=1, le=1_000_000)]
-    seeds: Seeds
-    draw_seed: Seed = 0
-    design: Literal["independent", "sobol", "latin_hypercube"] = "independent"
-
-
-Sample = Annotated[GridSample | RandomSample, Field(discriminator="strategy")]
-
-
-class Exclusion(_Strict):
+class Exclusion(StrictModel):
     """A combination of levels that is not run, and why."""
 
     when: dict[str, tuple[str, ...]]
@@ -217,7 +136,7 @@ class Exclusion(_Strict):
         return all(cell[factor] in levels for factor, levels in self.when.items())
 
 
-class Study(_Strict):
+class Study(StrictModel):
     """A validated study. Levels are canonical; `name` is the file's name without its extension."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
@@ -231,14 +150,17 @@ class Study(_Strict):
     test_share: Share = 0.2
     factors: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
     learning_rate: dict[str, RateRange]
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
     samples: Annotated[tuple[Sample, ...], Field(min_length=1)]
     targets: tuple[Target, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
     probes: Probes = "standard"
     pack_trials: Annotated[Whole, Field(ge=1, le=100_000)] = 512
-    profiles: dict[str, dict[str, Any]] = {}
+    max_trials: Annotated[Whole, Field(ge=1)] = 100_000
+    profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     _rules: tuple[Rule, ...] = PrivateAttr(default=())
+    _space: Any = PrivateAttr(default=None)
     _facts: Any = PrivateAttr(default=None)
     _folder: Path = PrivateAttr(default=Path())
 
@@ -328,6 +250,11 @@ class Study(_Strict):
             raise ValueError(f"data: {error}") from None
         for optimizer in self.factors["optimizer"]:
             self.rate_range(optimizer)
+        try:
+            self._space = ParameterSpace(self.parameters, self.factors, _tables(info))
+        except ValueError as error:
+            raise ValueError(f"parameters: {error}") from None
+        self._check_samples()
         data = self.facts
         sizes = part_sizes(data.examples, self.validation_share, self.test_share, data.given)
         if min(sizes) < data.classes:
@@ -336,10 +263,10 @@ class Study(_Strict):
                 f"{sizes.train}, {sizes.validation} and {sizes.test} examples; allowed: at least {data.classes} in "
                 f"each, one of every class"
             )
-        if self.batch_size > sizes.train:
-            raise ValueError(
-                f"batch_size is {self.batch_size}; allowed: 1 to {sizes.train}, the size of the training part"
-            )
+        tried = self.parameters[BATCH_SIZE].ends() if BATCH_SIZE in self.parameters else ()
+        for where, size in [("batch_size", self.batch_size), *((f"parameters: {BATCH_SIZE}", size) for size in tried)]:
+            if int(size) > sizes.train:
+                raise ValueError(f"{where} is {size}; allowed: 1 to {sizes.train}, the size of the training part")
         if user_code.is_user_level(self.network):
             for factor in ("activation", "normalisation"):
                 if len(self.factors[factor]) > 1:
@@ -354,6 +281,38 @@ class Study(_Strict):
                 f"allowed: at least one cell"
             )
         return self
+
+    def _check_samples(self) -> None:
+        for sample in self.samples:
+            try:
+                self._check_sample(sample)
+            except ValueError as error:
+                raise ValueError(f"samples: '{sample.name}': {error}") from None
+
+    def _check_sample(self, sample: Sample) -> None:
+        if isinstance(sample, GridSample):
+            for name in sample.tune:
+                if name != "learning_rate" and name not in self.parameters:
+                    allowed = ["learning_rate", *self.parameters]
+                    raise ValueError(f"tune: unknown parameter '{name}'; allowed: {', '.join(allowed)}")
+        elif isinstance(sample, CoarseToFine) and sample.coarse_epochs >= self.epochs:
+            raise ValueError(f"coarse_epochs is {sample.coarse_epochs}; allowed: fewer than epochs, {self.epochs}")
+        elif isinstance(sample, SuccessiveHalving):
+            if sample.first_epochs >= self.epochs:
+                raise ValueError(f"first_epochs is {sample.first_epochs}; allowed: fewer than epochs, {self.epochs}")
+            rungs = sample.rungs(self.epochs)
+            if not rungs[-1][0]:
+                needed = sample.reduction ** (len(rungs) - 1)
+                raise ValueError(
+                    f"draws is {sample.draws}, of which none is left for the last of {len(rungs)} rungs; allowed: at least "
+                    f"{needed}"
+                )
+
+    @property
+    def space(self) -> ParameterSpace:
+        """The study's parameters beside the learning rate, and what they make of levels."""
+        space: ParameterSpace = self._space
+        return space
 
     @property
     def folder(self) -> Path:
@@ -379,21 +338,32 @@ class Study(_Strict):
 
     def rate_range(self, optimizer: str) -> RateRange:
         """Return the range for an optimizer's level: its own entry, its name's, or `default`."""
+        return self.learning_rate[self.rate_key(optimizer)]
+
+    def rate_key(self, optimizer: str) -> str:
+        """Return under which key of `learning_rate` the range for an optimizer's level stands."""
         for key in (optimizer, name_of(optimizer), "default"):
             if key in self.learning_rate:
-                return self.learning_rate[key]
+                return key
         raise ValueError(f"learning_rate: no range for '{optimizer}'; allowed: an entry '{optimizer}' or 'default'")
 
-    def exclusion(self, cell: Mapping[str, str]) -> str | None:
-        """Return why `cell` is not run: the study's own reason, or the catalogue's; None where it is run."""
+    def exclusion(self, cell: Mapping[str, str], values: Values | None = None) -> str | None:
+        """Return why `cell` is not run: the study's own reason, or the catalogue's; None where it is run.
+
+        Parameters
+        ----------
+        values
+            Of parameters.
+        """
         for exclusion in self.exclude:
             if exclusion.matches(cell):
                 return exclusion.reason
+        values = values or {}
         setting = {
-            **cell,
+            **(self.space.applied(cell, values) if values else cell),
             "data": self.data,
             "network": self.network,
-            "batch_size": self.batch_size,
+            "batch_size": values.get(BATCH_SIZE, self.batch_size),
             "shape": self.facts.shape,
         }
         return next((rule.reason for rule in self._rules if rule.applies(setting)), None)
@@ -525,8 +495,8 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 _MODELS: dict[str, type[BaseModel]] = {
-    "grid": GridSample,
-    "random": RandomSample,
+    **STRATEGIES,
+    "parameters": Parameter,
     "targets": Target,
     "learning_rate": RateRange,
     "exclude": Exclusion,
@@ -550,7 +520,7 @@ def _first_problem(error: ValidationError) -> str:
         return f"key '{key}' is missing; allowed: {', '.join(_keys(model))}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         given = f"is {value['strategy']!r}" if "strategy" in value else "is missing"
-        return f"{key}.strategy {given}; allowed: 'grid' or 'random'"
+        return f"{key}.strategy {given}; allowed: {', '.join(STRATEGIES)}"
     if kind == "too_short":
         message = "a list of at least one"
     if kind == "string_too_short":

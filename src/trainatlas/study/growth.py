@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainatlas.study.checksums import CHECKSUMS
-from trainatlas.study.config import GridSample, Probes, Study
+from trainatlas.study.config import Probes, Study
 from trainatlas.study.errors import UserError
+from trainatlas.study.outcomes import read_outcomes
 from trainatlas.study.planning import (
     STACK_LIMIT,
-    STAGES,
     Price,
     Structure,
     form_stacks,
     plan_path,
+    planned_rounds,
     probes_of,
     read_plan,
-    selected_path,
 )
-from trainatlas.study.sampling import Planned, final_runs, final_stage, first_stage, tuning_runs
+from trainatlas.study.rounds import setting_of, sizes_of
+from trainatlas.study.samples import GridSample, RandomSample
+from trainatlas.study.sampling import (
+    Planned,
+    Setting,
+    each_once,
+    final_runs,
+    grid_cells,
+    random_draws,
+    tuning_runs,
+    tuning_settings,
+)
+from trainatlas.study.searches import round_of
 from trainatlas.study.storage import read_json
-from trainatlas.study.trial import FACTORS, TRAINING_VERSION, Trial
+from trainatlas.study.trial import TRAINING_VERSION, Trial
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,8 @@ class Growth:
     retired
         Trained for an earlier reading of the study; their results stay, but leave the tables.
     unsettled
-        Final runs of arms whose tuning is not done: their rates are not known yet, so they count nowhere else.
+        Final runs of arms whose tuning is not done, and later rounds of searches: their settings are not known yet, so they count
+        nowhere else.
     seconds
         Predicted time of one core for what waits and what is new.
     """
@@ -71,7 +83,7 @@ class Growth:
             said.append(f"to train: about {minutes:,} min of one core")
         said += [f"trained again: {number:,}, since {reason}" for reason, number in sorted(self.again.items())]
         if self.unsettled:
-            said.append(f"then up to {self.unsettled:,} final runs, at rates that tuning has yet to choose")
+            said.append(f"then up to {self.unsettled:,} more, at settings that these have yet to choose")
         if self.retired:
             said.append("results of retired trials stay in the folder and leave the tables")
         return said
@@ -91,14 +103,16 @@ def growth(study: Study, results: Path, structure: Structure, price: Price) -> G
         Where a file of the folder is broken.
     """
     trained: dict[str, bool] = {}  # by the id of every trial that stands in a pack of this training version
+    fields: dict[str, dict[str, Any]] = {}  # of these trials
     outdated: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)  # all that were ever trained, by what they are
     for content, done in _packs(results):
-        for trial_id, fields in content["trials"].items():
+        for trial_id, own in content["trials"].items():
             if content["training_version"] == TRAINING_VERSION:
                 trained[trial_id] = done or trained.get(trial_id, False)
+                fields[trial_id] = own
             if done:
-                outdated[_essence(fields)].append(fields | {"training_version": content["training_version"]})
-    planned, possible, unsettled = _planned(study, results, trained)
+                outdated[_essence(own)].append(own | {"training_version": content["training_version"]})
+    planned, possible, unsettled = _planned(study, results, trained, fields)
     new = [item for trial_id, item in planned.items() if trial_id not in trained]
     waiting = [item for trial_id, item in planned.items() if trained.get(trial_id) is False]
     retired = {trial_id for trial_id in _planned_before(results) if trained.get(trial_id)}
@@ -113,38 +127,59 @@ def growth(study: Study, results: Path, structure: Structure, price: Price) -> G
     )
 
 
-def _planned(study: Study, results: Path, trained: dict[str, bool]) -> tuple[dict[str, Planned], set[str], int]:
-    """Return what the study plans, by id, but for final runs of arms whose rates are to be chosen: what they may be, how many."""
-    chosen = _chosen_rates(results)
-    rates: list[tuple[str, dict[str, str], float]] = []
+def _planned(
+    study: Study, results: Path, trained: dict[str, bool], fields: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Planned], set[str], int]:
+    """Return what the study plans, by id; what trials may follow whose settings are not known yet, and how many will."""
+    items: list[Planned] = []
     possible: set[str] = set()
     unsettled = 0
-    grids = (sample for sample in study.samples if isinstance(sample, GridSample))
-    for sample, cell in itertools.product(grids, list(study.cells())):
-        rate = chosen.get((sample.name, *(cell[factor] for factor in FACTORS)))
-        tried = study.rate_range(cell["optimizer"]).grid(sample.rates)
-        if rate in tried and all(trained.get(trial.trial_id) for trial in tuning_runs(study, sample, cell)):
-            rates.append((sample.name, cell, rate))
+
+    def done(trials: Iterable[Trial]) -> bool:
+        return all(trained.get(trial.trial_id) for trial in trials)
+
+    for sample in study.samples:
+        if isinstance(sample, GridSample):
+            chosen = _chosen_before(study, results, fields)
+            for cell in grid_cells(study, sample):
+                tuning = list(tuning_runs(study, sample, cell))
+                items += [Planned(trial, sample.name, "tuning") for trial in tuning]
+                settings = list(tuning_settings(study, sample, cell))
+                setting = chosen.get(tuple(cell.values()))
+                if setting in settings and done(tuning):
+                    items += [Planned(trial, sample.name, "final") for trial in final_runs(study, sample, setting)]
+                else:
+                    possible |= {t.trial_id for each in settings for t in final_runs(study, sample, each)}
+                    unsettled += len(sample.seeds)
+        elif isinstance(sample, RandomSample):
+            items += [Planned(trial, sample.name, "random") for trial in random_draws(study, sample)]
         else:
-            possible |= {trial.trial_id for each in tried for trial in final_runs(study, sample, cell, each)}
-            unsettled += len(sample.seeds)
-    planned = {item.trial.trial_id: item for item in (*first_stage(study), *final_stage(study, rates))}
-    return planned, possible, unsettled
+            outcomes = read_outcomes(results, _trained_packs(results))
+            for number in itertools.count(1):
+                found = round_of(study, sample, number, outcomes)
+                items += found.planned
+                if found.last:
+                    break
+                if not done(item.trial for item in found.planned):
+                    unsettled += sum(sizes_of(study, sample)[number:])
+                    break
+    return {item.trial.trial_id: item for item in each_once(items)}, possible, unsettled
 
 
-def _chosen_rates(results: Path) -> dict[tuple[str, ...], float]:
-    """Return the rates of selected.csv by sample and levels; none where there is no such file."""
-    path = selected_path(results)
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {
-                (row["sample"], *(row[factor] for factor in FACTORS)): float(row["learning_rate"])
-                for row in csv.DictReader(file)
-            }
-    except FileNotFoundError:
-        return {}
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a table ({error}); delete it and run Snakemake") from None
+def _chosen_before(study: Study, results: Path, fields: dict[str, dict[str, Any]]) -> dict[tuple[str, ...], Setting]:
+    """Return the setting of each cell's final runs in the plan that stands, by the cell's levels."""
+    chosen: dict[tuple[str, ...], Setting] = {}
+    if plan_path(results, 2).exists():
+        for row in read_plan(results, 2):
+            if row["stage"] == "final" and row["trial_id"] in fields:
+                setting = setting_of(study, Trial(**fields[row["trial_id"]]))
+                if setting is not None:
+                    chosen[tuple(setting.cell.values())] = setting
+    return chosen
+
+
+def _trained_packs(results: Path) -> list[str]:
+    return sorted(path.parent.name for path in (results / "raw").glob(f"*/{CHECKSUMS}") if "." not in path.parent.name)
 
 
 def _packs(results: Path) -> Iterator[tuple[dict[str, Any], bool]]:
@@ -157,9 +192,8 @@ def _packs(results: Path) -> Iterator[tuple[dict[str, Any], bool]]:
 
 
 def _planned_before(results: Path) -> Iterator[str]:
-    for stage in STAGES:
-        if plan_path(results, stage).exists():
-            yield from (row["trial_id"] for row in read_plan(results, stage))
+    for number in planned_rounds(results):
+        yield from (row["trial_id"] for row in read_plan(results, number))
 
 
 _DIGESTS = {"data_digest": "the data have changed", "user_code": "code of your own has changed"}

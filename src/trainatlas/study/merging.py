@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trainatlas.study.checksums import CHECKSUMS, fault_of
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import STAGES, existing_homes, pack_path, read_pack, summary_path
+from trainatlas.study.planning import existing_homes, pack_path, planned_rounds, read_pack, summary_path
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
     for pack_id, source in chosen.items():
         _copy(source, target, pack_id)
     if chosen:
-        for stage in STAGES:  # without them Snakemake plans anew, and the plan finds the packs
-            summary_path(target, stage).unlink(missing_ok=True)
+        for number in planned_rounds(target)[::-1]:  # without them Snakemake plans anew, and the plan finds the packs
+            summary_path(target, number).unlink()
     return Merged(len(chosen), trials, known, untrained)
 
 

@@ -6,35 +6,36 @@ grows gets new packs for its new trials, and whatever was trained before stays v
 
 Layout under `results/<study>/`:
 
-    plan.csv, plan.json              first stage: tuning runs
-    selected.csv                     the rate chosen for each cell (see analysis.selection)
-    plan-final.csv, plan-final.json  final stage: the grid's final runs and the random draws
+    plan-<n>.csv, plan-<n>.json      the trials of the n-th round, and its packs (see study.rounds)
     packs/<pack>.json                the trials of one pack
     raw/<pack>/                      what training it yielded
+    weights/<pack>/                  the state of trials that a later round may go on with
+    selected.csv                     the values chosen for each cell of the grid (see analysis.selection)
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from trainatlas.study import user_code
-from trainatlas.study.config import GridSample, Probes, RandomSample, Study
+from trainatlas.study.config import Probes, Study
 from trainatlas.study.dealing import Labour, deal
 from trainatlas.study.errors import UserError
-from trainatlas.study.sampling import Planned, first_stage
+from trainatlas.study.outcomes import Outcome, Outcomes, read_outcomes
+from trainatlas.study.rounds import Chosen, has_searches, plan_of_round, sizes
+from trainatlas.study.sampling import Planned
 from trainatlas.study.storage import read_json, write_csv, write_json
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 
-Stage = Literal["first", "final"]
-STAGES: tuple[Stage, ...] = ("first", "final")
 Structure = Callable[[Trial], Hashable]
 Price = Callable[[Sequence[Trial], Probes], float]
 """(a stack, how much is measured) -> seconds that training it is predicted to take."""
@@ -43,8 +44,9 @@ STACK_LIMIT = 256
 """Trials trained side by side at most; beyond it throughput no longer grows (docs/performance.md)."""
 
 PLAN_COLUMNS = ("trial_id", "sample", "stage", "pack")
-_PACK_FORMAT = 3
-_STEM: dict[Stage, str] = {"first": "plan", "final": "plan-final"}
+"""Columns of a round's table."""
+
+_PACK_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,11 @@ class Pack:
     folder
         The study's folder, which paths of the user's own data are relative to.
     stacks
-        The trials, stack by stack, as they are trained side by side; empty in files of format 2, which left it to the job
-        to form them.
+        The trials, stack by stack, as they are trained side by side.
+    parents
+        The pack and the id of the trial whose weights a trial goes on from where they are kept, by the trial's id.
+    keeps_weights
+        Whether trials that end before the last epoch of their schedule leave their weights behind.
     """
 
     pack_id: str
@@ -69,20 +74,54 @@ class Pack:
     trials: tuple[Trial, ...]
     folder: Path = Path()
     stacks: tuple[tuple[Trial, ...], ...] = ()
+    parents: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    keeps_weights: bool = False
 
 
 _ALONE = Labour()
-_PRICED = 20  # trials whose price stands for those of the final stage, of which planning knows no rates yet
+_PRICED = 20  # trials whose price stands for those of later rounds, which are not known yet
 
 
-def plan_path(results: Path, stage: Stage) -> Path:
-    """Return where the plan of `stage` is listed, trial by trial."""
-    return results / f"{_STEM[stage]}.csv"
+def plan_path(results: Path, number: int) -> Path:
+    """Return where the plan of the `number`-th round is listed, trial by trial."""
+    return results / f"plan-{number}.csv"
 
 
-def summary_path(results: Path, stage: Stage) -> Path:
-    """Return where the plan's packs and counts are listed."""
-    return results / f"{_STEM[stage]}.json"
+def summary_path(results: Path, number: int) -> Path:
+    """Return where that plan's packs and counts are listed."""
+    return results / f"plan-{number}.json"
+
+
+def planned_rounds(results: Path) -> list[int]:
+    """Return the numbers of the rounds planned so far; what an earlier reading of the study planned beyond its last is none.
+
+    Raises UserError naming a summary that is broken.
+    """
+    found: list[int] = []
+    while summary_path(results, len(found) + 1).exists():
+        found.append(len(found) + 1)
+        if read_summary(results, found[-1]).get("last", True):
+            break
+    return found
+
+
+def read_summary(results: Path, number: int) -> dict[str, Any]:
+    """Return the summary of a round's plan, not to be changed; raises UserError where it is missing or broken.
+
+    It is read once as long as the file stays as it is.
+    """
+    return summary_at(summary_path(results, number))
+
+
+def summary_at(path: Path) -> dict[str, Any]:
+    """Return the same of the summary's own path."""
+    return _summary(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _summary(path: Path, changed: int) -> dict[str, Any]:
+    summary: dict[str, Any] = read_json(path, "trainatlas plan")
+    return summary
 
 
 def pack_path(results: Path, pack_id: str) -> Path:
@@ -91,59 +130,74 @@ def pack_path(results: Path, pack_id: str) -> Path:
 
 
 def selected_path(results: Path) -> Path:
-    """Return where the rate chosen for each cell is listed."""
+    """Return where the values chosen for each cell are listed."""
     return results / "selected.csv"
 
 
+def known_outcomes(study: Study, results: Path, number: int) -> dict[str, Outcome]:
+    """Return what trials of the rounds before the `number`-th came to, by id, where a search of the study asks for it."""
+    if number == 1 or not has_searches(study):
+        return {}
+    packs = {pack for before in range(1, number) for pack in read_summary(results, before)["packs"]}
+    return read_outcomes(results, sorted(packs))
+
+
 def probes_of(study: Study, stage: str) -> Probes:
-    """Return how much is measured of the trials of a stage, as `Planned` has it: of tuning runs no more than lightly."""
-    if stage == "tuning":
-        return "off" if study.probes == "off" else "light"
-    return study.probes
+    """Return how much is measured of the trials of a stage, as `Planned` has it; of runs that only choose, little."""
+    if stage in ("final", "random", "winner"):
+        return study.probes
+    return "off" if study.probes == "off" else "light"
 
 
 def trial_epochs(stack: Sequence[Trial], probes: Probes) -> float:
     """Price a stack by its budget alone, a thousandth of a second for each epoch of a trial."""
-    return sum(trial.epochs for trial in stack) / 1000
+    return sum(trial.last_epoch for trial in stack) / 1000
 
 
-def write_first_plan(
-    study: Study, results: Path, structure: Structure, price: Price = trial_epochs, labour: Labour = _ALONE
+def plan_round(
+    study: Study,
+    results: Path,
+    number: int,
+    structure: Structure,
+    outcomes: Outcomes | None = None,
+    chosen: Chosen = (),
+    price: Price = trial_epochs,
+    labour: Labour = _ALONE,
 ) -> dict[str, Any]:
-    """Plan the first stage of `study` into `results`; return the summary that was written.
+    """Plan a round of `study` into `results`; return the summary that was written.
 
     Parameters
     ----------
+    outcomes, chosen
+        As for `trainatlas.study.rounds.plan_of_round`.
     structure, price, labour
         As for `write_plan`.
     """
-    excluded: Counter[str] = Counter()
-    for cell in study.all_cells():
-        reason = study.exclusion(cell)
-        if reason is not None:
-            excluded[reason] += 1
-    cells = sum(1 for _ in study.cells())
-    final = sum(cells * len(sample.seeds) for sample in study.samples if isinstance(sample, GridSample))
-    draws = sum(sample.draws for sample in study.samples if isinstance(sample, RandomSample))
-    planned = first_stage(study)
+    planned, last, regions = plan_of_round(study, number, outcomes, chosen)
     examples = [item.trial for item in planned[:: len(planned) // _PRICED + 1]]
     each = sum(price([trial] * STACK_LIMIT, study.probes) for trial in examples) / max(len(examples) * STACK_LIMIT, 1)
-    extra = {
-        "study": study.model_dump(mode="json"),
-        "study_digest": study.digest(),
-        "cells": cells,
-        "excluded_cells": [{"reason": reason, "cells": number} for reason, number in excluded.items()],
-        "draws": draws,
-        "final_runs": final,
-        "final_seconds": round((final + draws) * each, 3),
+    later = 0 if last else sum(sizes(study)[number:])
+    extra: dict[str, Any] = {
+        "last": last,
+        "later_trials": later,
+        "later_seconds": round(later * each, 3),
+        "regions": [region._asdict() for region in regions],
     }
-    return write_plan(study, results, "first", planned, structure, extra, price, labour)
+    if number == 1:
+        excluded = Counter(filter(None, map(study.exclusion, study.all_cells())))
+        extra |= {
+            "study": study.model_dump(mode="json"),
+            "study_digest": study.digest(),
+            "cells": sum(1 for _ in study.cells()),
+            "excluded_cells": [{"reason": reason, "cells": cells} for reason, cells in excluded.items()],
+        }
+    return write_plan(study, results, number, planned, structure, extra, price, labour)
 
 
 def write_plan(
     study: Study,
     results: Path,
-    stage: Stage,
+    number: int,
     planned: Sequence[Planned],
     structure: Structure,
     extra: dict[str, Any] | None = None,
@@ -157,6 +211,8 @@ def write_plan(
 
     Parameters
     ----------
+    number
+        Of the round, counted from 1.
     structure
         What trials of one stack share.
     extra
@@ -169,25 +225,38 @@ def write_plan(
     _refuse_twins(ids)
     contents = _existing_packs(results)
     homes, seconds = _homes(contents), {content["pack"]: content["seconds"] for content in contents}
-    fresh: dict[Probes, list[Trial]] = {}
+    parents: dict[str, tuple[str, str]] = {}
+    shares: dict[str, float] = {}  # of a trial's epochs that are left to train, where it goes on from another
+    fresh: dict[tuple[Probes, bool], list[Trial]] = {}
     for item in planned:
-        if ids[item.trial] not in homes:
-            fresh.setdefault(probes_of(study, item.stage), []).append(item.trial)
-    for probes, new in fresh.items():
+        if ids[item.trial] in homes:
+            continue
+        fresh.setdefault((probes_of(study, item.stage), item.parent is not None), []).append(item.trial)
+        if item.parent is not None:
+            parents[ids[item.trial]] = (homes[item.parent.trial_id], item.parent.trial_id)
+            shares[ids[item.trial]] = 1 - item.parent.last_epoch / item.trial.last_epoch
+    for (probes, _), new in fresh.items():
         stacks = form_stacks(new, structure, min(STACK_LIMIT, study.pack_trials))
-        prices = [price(stack, probes) for stack in stacks]
+        prices = [price(stack, probes) * shares.get(ids[stack[0]], 1.0) for stack in stacks]
         for positions in deal(prices, labour.packs(sum(prices), len(new))):
             members = {ids[trial]: trial for position in positions for trial in stacks[position]}
-            pack_id = _digest(probes, members)
-            seconds[pack_id] = round(sum(prices[position] for position in positions), 3)
-            by_stack = [[ids[trial] for trial in stacks[position]] for position in positions]
-            _write_pack(results, pack_id, probes, members, by_stack, seconds[pack_id], study.folder)
-            homes.update(dict.fromkeys(members, pack_id))
+            pack = Pack(
+                _digest(probes, members),
+                probes,
+                tuple(members.values()),
+                study.folder,
+                tuple(tuple(stacks[position]) for position in positions),
+                {trial_id: parents[trial_id] for trial_id in members if trial_id in parents},
+                any(trial.stop_epoch for trial in members.values()),
+            )
+            seconds[pack.pack_id] = round(sum(prices[position] for position in positions), 3)
+            _write_pack(results, pack, ids, seconds[pack.pack_id])
+            homes.update(dict.fromkeys(members, pack.pack_id))
     rows = [(ids[item.trial], item.sample, item.stage, homes[ids[item.trial]]) for item in planned]
     rows.sort()
     packs = sorted({row[3] for row in rows})
     summary = {
-        "stage": stage,
+        "round": number,
         "training_version": TRAINING_VERSION,
         "trials": len(rows),
         "trials_by_stage": dict(Counter(row[2] for row in rows)),
@@ -195,8 +264,8 @@ def write_plan(
         "pack_seconds": {pack: seconds[pack] for pack in packs},
         **(extra or {}),
     }
-    write_csv(plan_path(results, stage), PLAN_COLUMNS, rows)
-    write_json(summary_path(results, stage), summary)
+    write_csv(plan_path(results, number), PLAN_COLUMNS, rows)
+    write_json(summary_path(results, number), summary)
     return summary
 
 
@@ -237,28 +306,22 @@ def _digest(probes: str, trial_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join([probes, *sorted(trial_ids)]).encode()).hexdigest()[:12]
 
 
-def _write_pack(
-    results: Path,
-    pack_id: str,
-    probes: Probes,
-    trials: dict[str, Trial],
-    stacks: list[list[str]],
-    seconds: float,
-    folder: Path,
-) -> None:
-    path = pack_path(results, pack_id)
+def _write_pack(results: Path, pack: Pack, ids: Mapping[Trial, str], seconds: float) -> None:
+    path = pack_path(results, pack.pack_id)
     if path.exists():  # same name, same trials: leave its file time alone, or Snakemake trains it again
         return
     content = {
         "format": _PACK_FORMAT,
         "training_version": TRAINING_VERSION,
-        "pack": pack_id,
-        "probes": probes,
-        "folder": str(folder),
+        "pack": pack.pack_id,
+        "probes": pack.probes,
+        "folder": str(pack.folder),
         "seconds": seconds,
-        "stacks": stacks,
-        "trials": {trial_id: trial.as_dict() for trial_id, trial in trials.items()},
-        "user_code": _user_code(trials.values()),
+        "stacks": [[ids[trial] for trial in stack] for stack in pack.stacks],
+        "parents": pack.parents,
+        "keeps_weights": pack.keeps_weights,
+        "trials": {ids[trial]: trial.as_dict() for trial in pack.trials},
+        "user_code": _user_code(pack.trials),
     }
     write_json(path, content, indent=None)
 
@@ -286,13 +349,15 @@ def read_pack(path: Path) -> Pack:
                 f"{path}: training_version is {version}; allowed: {TRAINING_VERSION}; `trainatlas plan` writes new packs"
             )
         trials = {trial_id: Trial(**fields) for trial_id, fields in content["trials"].items()}
-        stacks = content["stacks"] if content["format"] != 2 else []
+        stacks = content["stacks"]
         pack = Pack(
             content["pack"],
             content["probes"],
             tuple(trials.values()),
             Path(content["folder"]),
             tuple(tuple(trials[trial_id] for trial_id in stack) for stack in stacks),
+            {trial_id: (home, parent) for trial_id, (home, parent) in content["parents"].items()},
+            content["keeps_weights"],
         )
         stacked = sorted(trial_id for stack in stacks for trial_id in stack)
         user_code.register(content["user_code"])
@@ -300,7 +365,7 @@ def read_pack(path: Path) -> Pack:
         found = {user_code.digests(trial.levels()) for trial in pack.trials}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: is no pack file ({error}); delete it and run `trainatlas plan`") from None
-    altered = found != expected or (stacks and stacked != sorted(trials))
+    altered = found != expected or stacked != sorted(trials)
     if altered or _digest(pack.probes, (trial.trial_id for trial in pack.trials)) != pack.pack_id:
         raise UserError(f"{path}: its trials were altered; delete it and run `trainatlas plan`")
     return pack
@@ -336,12 +401,12 @@ def _existing_packs(results: Path) -> list[dict[str, Any]]:
     return contents
 
 
-def read_plan(results: Path, stage: Stage) -> list[dict[str, str]]:
-    """Return the rows of a stage's plan.
+def read_plan(results: Path, number: int) -> list[dict[str, str]]:
+    """Return the rows of a round's plan.
 
     Raises UserError naming the file where it is missing or has other columns.
     """
-    path = plan_path(results, stage)
+    path = plan_path(results, number)
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)

@@ -199,7 +199,7 @@ class Reporter:
 
 def _end(result: Watched) -> str:
     """Return the status a trial ended with, "" while it is trained."""
-    return result.status if result.status != "ok" or result.epochs_run == result.trial.epochs else ""
+    return result.status if result.status != "ok" or result.epochs_run == result.trial.last_epoch else ""
 
 
 def read_progress(results: Path) -> Iterator[PackProgress]:

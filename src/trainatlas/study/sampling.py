@@ -1,6 +1,6 @@
-"""From a study to its trials: the grid, the random sample, and the grid's final runs.
+"""From a study to its trials: the cells of a grid, their tuning and final runs, and random draws.
 
-Every independent draw of the random sample is keyed by its number, its factor and the level's own text, so
+Every independent draw of a random sample is keyed by its number, its factor and the level's own text, so
 more draws leave the earlier ones alone, reordering levels changes nothing, and a new level
 takes over just the draws that fall to it. A Sobol sequence can be made longer and its levels reordered, a Latin
 hypercube reordered alone; with another number of levels, either draws anew.
@@ -8,22 +8,19 @@ hypercube reordered alone; with another number of levels, either draws anew.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from trainatlas.study import user_code
-from trainatlas.study.config import GridSample, RandomSample, Study
-from trainatlas.study.lazy import LazyModule
+from trainatlas.study.config import Study
+from trainatlas.study.designs import fraction, spread_points
+from trainatlas.study.parameters import BATCH_SIZE, Value
+from trainatlas.study.ranges import Range
+from trainatlas.study.samples import AnySearch, Design, GridSample, RandomSample
 from trainatlas.study.streams import stream_key
 from trainatlas.study.trial import FACTORS, Trial
 
-if TYPE_CHECKING:
-    from scipy.stats import qmc
-    from scipy.stats.qmc import QMCEngine
-else:
-    qmc = LazyModule("scipy.stats.qmc")
+RATE = "learning_rate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,117 +30,170 @@ class Planned:
     Attributes
     ----------
     stage
-        "tuning" (a rate is tried on a tuning seed), "final" (the chosen rate on a fresh seed) or
-        "random" (a draw of the random sample).
+        "tuning" (values are tried on a tuning seed), "final" (the chosen ones on a fresh seed), "random" (a draw of
+        the random sample); of searches "coarse", "fine", "rung", "batch" and "winner" (the best on a fresh seed).
+    parent
+        The trial whose weights this one may go on from, where there is one.
     """
 
     trial: Trial
     sample: str
     stage: str
+    parent: Trial | None = None
 
 
-def first_stage(study: Study) -> list[Planned]:
-    """Return the trials that later ones wait for: the grids' tuning runs, each once."""
-    planned: dict[Trial, Planned] = {}
-    for sample in study.samples:
-        if isinstance(sample, GridSample):
-            for cell in study.cells():
-                for trial in tuning_runs(study, sample, cell):
-                    planned.setdefault(trial, Planned(trial, sample.name, "tuning"))
-    return list(planned.values())
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a trial is but for its seed and epochs: the study's levels by factor, and the values of its parameters.
 
-
-def final_stage(study: Study, rates: Iterable[tuple[str, Mapping[str, str], float]]) -> list[Planned]:
-    """Return the final runs of the grid samples, and the random draws.
-
-    Draws wait for nothing, but beside the final runs they find stacks to join, and alone they would
-    fill each structure's stack too thinly to be fast.
-
-    Parameters
+    Attributes
     ----------
-    rates
-        For each sample's cell the chosen learning rate: (sample name, levels by factor, rate).
+    values
+        The learning rate, by that name, and the other parameters that the levels have.
     """
-    grids = {sample.name: sample for sample in study.samples if isinstance(sample, GridSample)}
-    planned: dict[Trial, Planned] = {}
-    for name, cell, rate in rates:
-        for trial in final_runs(study, grids[name], cell, rate):
-            planned.setdefault(trial, Planned(trial, name, "final"))
-    for sample in study.samples:
-        if isinstance(sample, RandomSample):
-            for trial in _draws(study, sample):
-                planned.setdefault(trial, Planned(trial, sample.name, "random"))
-    return list(planned.values())
+
+    cell: Mapping[str, str]
+    values: Mapping[str, Value]
+
+
+Laws = Mapping[str, Range]
+"""Ranges in place of a study's own, by the names that `rate_name` and `Study.parameters` give them."""
+
+
+def rate_name(study: Study, optimizer: str) -> str:
+    """Return the name of the range that an optimizer's learning rates are drawn from."""
+    return f"{RATE}.{study.rate_key(optimizer)}"
+
+
+def grid_cells(study: Study, sample: GridSample) -> Iterator[dict[str, str]]:
+    """Yield the cells that a grid runs: all, or the fraction that its resolution asks for."""
+    if sample.resolution is None:
+        yield from study.cells()
+        return
+    levels = [sorted(study.factors[factor]) for factor in FACTORS]
+    for run in fraction(tuple(len(each) for each in levels), sample.resolution):
+        cell = {factor: each[i] for factor, each, i in zip(FACTORS, levels, run, strict=True)}
+        if study.exclusion(cell) is None:
+            yield cell
+
+
+def tuning_settings(study: Study, sample: GridSample, cell: Mapping[str, str]) -> Iterator[Setting]:
+    """Yield what a cell is tried at: every combination of evenly spaced rates and values of the parameters to be tuned."""
+    rates = study.rate_range(cell["optimizer"]).grid(sample.tune[RATE])
+    others = [{}] if not study.parameters else list(study.space.grid(cell, sample.tune))
+    for rate in rates:
+        for values in others:
+            if not values or study.exclusion(cell, values) is None:
+                yield Setting(cell, {RATE: rate, **values})
 
 
 def tuning_runs(study: Study, sample: GridSample, cell: Mapping[str, str]) -> Iterator[Trial]:
-    """Yield the trials that the rate of a cell is chosen by: every rate on every tuning seed."""
-    for rate in study.rate_range(cell["optimizer"]).grid(sample.rates):
+    """Yield the trials that a cell's values are chosen by: every setting on every tuning seed."""
+    for setting in tuning_settings(study, sample, cell):
         for seed in sample.tuning_seeds:
-            yield _trial(study, cell, rate, seed)
+            yield trial_of(study, setting, seed)
 
 
-def final_runs(study: Study, sample: GridSample, cell: Mapping[str, str], rate: float) -> Iterator[Trial]:
-    """Yield the trials of a cell at the rate chosen for it: one a seed."""
+def final_runs(study: Study, sample: GridSample, setting: Setting) -> Iterator[Trial]:
+    """Yield the trials of a cell at the values chosen for it: one a seed."""
     for seed in sample.seeds:
-        yield _trial(study, cell, rate, seed)
+        yield trial_of(study, setting, seed)
 
 
-def _draws(study: Study, sample: RandomSample) -> Iterator[Trial]:
-    drawn = _independent(study, sample) if sample.design == "independent" else _evenly_spread(study, sample)
-    for cell, share, seed in drawn:
-        if study.exclusion(cell) is None:
-            yield _trial(study, cell, study.rate_range(cell["optimizer"]).at(share), seed)
+def random_draws(study: Study, sample: RandomSample) -> Iterator[Trial]:
+    """Yield the trials of a random sample, but for combinations that are not run."""
+    for setting, seed in drawn(study, sample, sample.draws, sample.name):
+        yield trial_of(study, setting, seed)
 
 
-def _independent(study: Study, sample: RandomSample) -> Iterator[tuple[dict[str, str], float, int]]:
-    """Yield every draw's levels by factor, its place in the range of rates, in [0, 1), and its seed."""
-    for number in range(sample.draws):
-        stream = f"{sample.name}/{number}"
-        cell = {
-            factor: max(
-                study.factors[factor],
-                key=lambda level: stream_key(sample.draw_seed, f"{stream}/{factor}/{level}"),
-            )
-            for factor in FACTORS
-        }
-        share = stream_key(sample.draw_seed, f"{stream}/learning_rate") / 2**63
-        yield cell, share, sample.seeds[number % len(sample.seeds)]
+def drawn(
+    study: Study, sample: RandomSample | AnySearch, draws: int, stream: str, laws: Laws | None = None
+) -> Iterator[tuple[Setting, int]]:
+    """Yield the settings and seeds of so many draws, but for combinations that are not run.
 
-
-def _evenly_spread(study: Study, sample: RandomSample) -> Iterator[tuple[dict[str, str], float, int]]:
-    """Yield the same of a Sobol sequence or a Latin hypercube.
-
-    Seeds have a dimension of their own: taken in turn they would go with the halves of the sequence's other dimensions.
+    Parameters
+    ----------
+    stream
+        Keys the draws, together with the sample's `draw_seed`.
+    laws
+        Ranges in place of the study's own.
     """
+    laws = laws or {}
+    for draw in _points(study, sample, draws, stream):
+        name = rate_name(study, draw.cell["optimizer"])
+        law = laws.get(name) or study.rate_range(draw.cell["optimizer"])
+        values: dict[str, Value] = {RATE: law.at(draw.shares[RATE])}
+        if study.parameters:
+            values |= study.space.draw(draw.cell, draw.shares, laws)
+        if study.exclusion(draw.cell, values) is None:
+            yield Setting(draw.cell, values), draw.seed
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Levels by factor, the place of every number in its law, in [0, 1), by name, and a seed."""
+
+    cell: dict[str, str]
+    shares: dict[str, float]
+    seed: int
+
+
+def _points(study: Study, sample: RandomSample | AnySearch, draws: int, stream: str) -> Iterator[_Draw]:
+    numbers = [RATE, *study.parameters]
+    design: Design = getattr(sample, "design", "independent")
+    if design == "independent":
+        for number in range(draws):
+            own = f"{stream}/{number}"
+            cell = {
+                factor: max(
+                    study.factors[factor],
+                    key=lambda level: stream_key(sample.draw_seed, f"{own}/{factor}/{level}"),
+                )
+                for factor in FACTORS
+            }
+            shares = {name: stream_key(sample.draw_seed, f"{own}/{name}") / 2**63 for name in numbers}
+            yield _Draw(cell, shares, sample.seeds[number % len(sample.seeds)])
+        return
     varied = [factor for factor in FACTORS if len(study.factors[factor]) > 1]
-    key = stream_key(sample.draw_seed, f"{sample.name}/{sample.design}")
-    engine: QMCEngine
-    if sample.design == "sobol":
-        engine = qmc.Sobol(len(varied) + 2, rng=key)
-        points = engine.random_base2(math.ceil(math.log2(sample.draws)))[: sample.draws]
-    else:
-        engine = qmc.LatinHypercube(len(varied) + 2, rng=key)
-        points = engine.random(sample.draws)
     only = {factor: levels[0] for factor, levels in study.factors.items()}
     ordered = {factor: sorted(study.factors[factor]) for factor in varied}
-    for *shares, share, of_seeds in points.tolist():
-        levels = zip(varied, shares, strict=True)
-        cell = only | {factor: ordered[factor][int(at * len(ordered[factor]))] for factor, at in levels}
-        yield cell, share, sample.seeds[int(of_seeds * len(sample.seeds))]
+    # Seeds have a dimension of their own: taken in turn they would go with the halves of the sequence's other dimensions.
+    for point in spread_points(design, draws, [*varied, *numbers, "seed"], sample.draw_seed, stream):
+        cell = only | {factor: ordered[factor][int(point[factor] * len(ordered[factor]))] for factor in varied}
+        yield _Draw(cell, {name: point[name] for name in numbers}, sample.seeds[int(point["seed"] * len(sample.seeds))])
 
 
-def _trial(study: Study, cell: Mapping[str, str], rate: float, seed: int) -> Trial:
+def trial_of(study: Study, setting: Setting, seed: int, epochs: int | None = None, stop_epoch: int = 0) -> Trial:
+    """Return the trial of a setting.
+
+    Parameters
+    ----------
+    epochs
+        In place of the study's.
+    stop_epoch
+        As for `Trial`.
+    """
+    others = {name: value for name, value in setting.values.items() if name not in (RATE, BATCH_SIZE)}
+    levels = study.space.applied(setting.cell, others) if others else setting.cell
     return Trial(
         data=study.data,
         network=study.network,
-        learning_rate=rate,
-        batch_size=study.batch_size,
-        epochs=study.epochs,
+        learning_rate=float(setting.values[RATE]),
+        batch_size=int(setting.values.get(BATCH_SIZE, study.batch_size)),
+        epochs=study.epochs if epochs is None else epochs,
         seed=seed,
         validation_share=study.validation_share,
         test_share=study.test_share,
-        user_code=user_code.digests({**cell, "network": study.network}),
+        user_code=user_code.digests({**levels, "network": study.network}),
         data_digest=study.facts.digest,
-        **cell,
+        stop_epoch=stop_epoch,
+        **levels,
     )
+
+
+def each_once(planned: Iterable[Planned]) -> list[Planned]:
+    """Return what is planned, each trial once, in the first place it has."""
+    found: dict[Trial, Planned] = {}
+    for item in planned:
+        found.setdefault(item.trial, item)
+    return list(found.values())

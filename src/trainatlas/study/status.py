@@ -10,28 +10,27 @@ from typing import Literal
 
 from trainatlas.study.checksums import CHECKSUMS
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import STAGES, Stage, read_plan, summary_path
+from trainatlas.study.planning import planned_rounds, read_plan, read_summary
 from trainatlas.study.progress import PackProgress, read_progress
-from trainatlas.study.storage import read_json
 
 PackState = Literal["done", "running", "stopped", "waiting"]
 
 
 @dataclass(frozen=True)
-class StageStatus:
-    """Trials of a stage.
+class RoundStatus:
+    """Trials of a round.
 
     Attributes
     ----------
-    stage
-        "first": tuning runs; "final": final runs and random draws.
+    stages
+        What its trials are, as `trainatlas.study.sampling.Planned` has it; none of rounds that are not planned yet.
     planned, done, running
         Trials; running ones stand in a pack that is trained and are not at their end.
     ends
         Of the trials done, how many ended how, by status.
     """
 
-    stage: Stage
+    stages: tuple[str, ...]
     planned: int
     done: int
     running: int
@@ -53,8 +52,8 @@ class Status:
 
     Attributes
     ----------
-    stages
-        Stage by stage, one that is not planned yet by the numbers that planning foresees.
+    rounds
+        Round by round; those that are not planned yet as one, by the numbers that planning foresees.
     packs
         Packs planned so far, by state.
     running
@@ -67,7 +66,7 @@ class Status:
         Until all is trained, if jobs go on as they are; None where none is at work.
     """
 
-    stages: tuple[StageStatus, ...]
+    rounds: tuple[RoundStatus, ...]
     packs: Counter[PackState]
     running: tuple[PackProgress, ...]
     stopped: tuple[StoppedPack, ...]
@@ -77,17 +76,17 @@ class Status:
     @property
     def planned(self) -> int:
         """Trials of the study."""
-        return sum(stage.planned for stage in self.stages)
+        return sum(each.planned for each in self.rounds)
 
     @property
     def done(self) -> int:
         """Trials at their end."""
-        return sum(stage.done for stage in self.stages)
+        return sum(each.done for each in self.rounds)
 
     @property
     def ends(self) -> Counter[str]:
         """Trials done, by how they ended."""
-        return sum((stage.ends for stage in self.stages), Counter())
+        return sum((each.ends for each in self.rounds), Counter())
 
 
 class StatusReader:
@@ -112,33 +111,31 @@ class StatusReader:
                 live[progress.pack] = progress
             else:
                 dead.add(progress.pack)
-        stages: list[StageStatus] = []
+        rounds: list[RoundStatus] = []
         states: dict[str, PackState] = {}
         predicted: dict[str, float] = {}
         waiting, correction = 0.0, 1.0
-        for stage in STAGES:
-            if stage == "final" and not summary_path(self._results, stage).exists():
-                summary = read_json(summary_path(self._results, "first"), "trainatlas plan")
-                foreseen = int(summary["final_runs"]) + int(summary["draws"])
-                stages.append(StageStatus(stage, foreseen, 0, 0, Counter()))
-                waiting += float(summary.get("final_seconds", 0.0)) * correction
-                continue
-            summary = read_json(summary_path(self._results, stage), "trainatlas plan")
-            trials = Counter(row["pack"] for row in read_plan(self._results, stage))
-            own = {pack: self._state(pack, live, dead) for pack in summary["packs"]}
+        for number in planned_rounds(self._results) or [1]:
+            summary = read_summary(self._results, number)
+            trials = Counter(row["pack"] for row in read_plan(self._results, number) if row["pack"] not in states)
+            own = {pack: self._state(pack, live, dead) for pack in summary["packs"] if pack not in states}
             ends = sum((self._pack_ends(pack) for pack in own if own[pack] == "done"), Counter())
             at_work = [live[pack] for pack in own if own[pack] == "running"]
             ends += sum((_live_ends(progress) for progress in at_work), Counter())
             running = sum(progress.trials - progress.done for progress in at_work)
-            stages.append(StageStatus(stage, trials.total(), ends.total(), running, ends))
+            stages = tuple(summary["trials_by_stage"])
+            rounds.append(RoundStatus(stages, trials.total(), ends.total(), running, ends))
             prices = summary.get("pack_seconds", {})
             correction = self._correction([pack for pack in own if own[pack] == "done"], prices)
             states |= own
             predicted |= {pack: prices.get(pack, 0.0) * correction for pack in own}
             waiting += sum(predicted[pack] for pack in own if own[pack] in ("waiting", "stopped"))
+        if summary["later_trials"]:
+            rounds.append(RoundStatus((), int(summary["later_trials"]), 0, 0, Counter()))
+            waiting += float(summary["later_seconds"]) * correction
         at_work = [live[pack] for pack in states if states[pack] == "running"]
         return Status(
-            tuple(stages),
+            tuple(rounds),
             Counter(states.values()),
             tuple(at_work),
             tuple(self._stopped(pack) for pack in states if states[pack] == "stopped"),
@@ -176,9 +173,9 @@ class StatusReader:
             raise UserError(f"{path}: cannot be read as a table ({error}); delete it and run Snakemake") from None
 
     def _correction(self, done: list[str], prices: dict[str, float]) -> float:
-        """Return what a stage's packs took over what was predicted; 1 where none is done.
+        """Return what a round's packs took over what was predicted; 1 where none is done.
 
-        Stages have corrections of their own, for the prices of the final one follow what the first one took.
+        Rounds have corrections of their own, for the prices of later ones follow what the first one took.
         """
         expected = sum(prices.get(pack, 0.0) for pack in done)
         return sum(self._seconds(pack) for pack in done) / expected if expected else 1.0

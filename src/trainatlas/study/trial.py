@@ -53,6 +53,8 @@ class Trial:
         Digests of the user's own files that levels name (see `trainatlas.study.user_code`), empty for none.
     data_digest
         Digest of the user's own data; empty for the data sets of the catalogue, whose checksums are fixed.
+    stop_epoch
+        The epoch after which training ends, though schedules are made for `epochs`; 0 for the last.
     """
 
     data: str
@@ -73,6 +75,7 @@ class Trial:
     augmentation: str = "none"
     user_code: str = ""
     data_digest: str = ""
+    stop_epoch: int = 0
 
     def canonical_json(self) -> str:
         """Return the configuration as JSON: keys sorted, defaults left out, no spaces."""
@@ -88,6 +91,11 @@ class Trial:
     def cell(self) -> tuple[str, ...]:
         """Return the level of every factor, in the order of `FACTORS`."""
         return tuple(getattr(self, factor) for factor in FACTORS)
+
+    @property
+    def last_epoch(self) -> int:
+        """Return the epoch after which training ends, counted from 1."""
+        return self.stop_epoch or self.epochs
 
     def levels(self) -> dict[str, str]:
         """Return the level of every factor, and the network, by name."""

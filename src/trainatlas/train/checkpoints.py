@@ -28,11 +28,12 @@ from trainatlas.study.errors import UserError
 from trainatlas.study.planning import Pack
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 from trainatlas.train.stacked import Course, Moment, TrialResult
+from trainatlas.train.weights import leave_weights, take_weights
 
 Say = Callable[[str], None]
 Arrays = dict[str, NDArray[Any]]
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 """Raised whenever what a checkpoint holds changes its form or its meaning."""
 
 RARITY = 20
@@ -87,12 +88,15 @@ class Keeping:
         Least seconds between two checkpoints; 0 writes one at every epoch, whatever it costs.
     grace
         Seconds in which an epoch may still be ended once training was asked to stop.
+    weights
+        Folder in which packs leave weights for later ones (`trainatlas.train.weights`); None: none do.
     """
 
     folder: Path | None = None
     between: float = 30.0
     grace: float = 20.0
     stop: StopRequest | None = None
+    weights: Path | None = None
 
 
 class Checkpoints(Course):
@@ -123,14 +127,14 @@ class Checkpoints(Course):
         self._pack, self._keeping, self._say = pack, keeping, say
         self._stop = keeping.stop or StopRequest()
         self._path = None if keeping.folder is None else keeping.folder / "checkpoint.npz"
-        self._identity = {
+        self._build = {
             "format": CHECKPOINT_FORMAT,
-            "pack": pack.pack_id,
             "probes": pack.probes,
             "training_version": TRAINING_VERSION,
             "torch": torch.__version__,
             "device": device,
         }
+        self._identity = self._build | {"pack": pack.pack_id}
         self.waiting: list[list[Trial]] = []
         self.results: list[TrialResult] = []
         self.seconds_before = 0.0
@@ -228,6 +232,8 @@ class Checkpoints(Course):
         """Return where the first waiting stack goes on from; None for its start."""
         moment, self._resumed = self._resumed, None
         self._forget()
+        if moment is None:
+            moment = self._taken()
         if moment is not None:
             self._epoch, self._on_disk = moment.epoch, True
         self.after_step()  # a request may have come since the last stack
@@ -261,6 +267,25 @@ class Checkpoints(Course):
             now = moment()
             self._kept = replace(now, arrays={name: value.copy() for name, value in now.arrays.items()})
         self._epoch_begun = time.monotonic()
+
+    def end_epochs(self, moment: Callable[[], Moment]) -> None:
+        """Leave the weights of trials that a later round may go on with; where they cannot be written, it trains them anew."""
+        if self._keeping.weights is not None and self._pack.keeps_weights:
+            try:
+                leave_weights(self._keeping.weights / self._pack.pack_id, self._build, self.waiting[0], moment())
+            except UserError as error:
+                self._say(f"{error}; a later round trains these trials from their start")
+
+    def _taken(self) -> Moment | None:
+        """Return where weights of an earlier round let the first waiting stack go on; None for its start."""
+        if self._keeping.weights is None or not self._pack.parents:
+            return None
+        moment = take_weights(self._keeping.weights, self._build, self.waiting[0], self._pack.parents)
+        began = (
+            "goes on from the weights of an earlier round" if moment else "has no weights to go on from and begins anew"
+        )
+        self._say(f"pack {self._pack.pack_id}: a stack of {len(self.waiting[0])} {began}")
+        return moment
 
     # The file.
 
@@ -312,7 +337,7 @@ class Checkpoints(Course):
 
     def _place(self, epoch: int) -> str:
         done, waiting = self.counts
-        return f"epoch {epoch} of {self.waiting[0][0].epochs} of stack {done + 1} of {done + waiting}"
+        return f"epoch {epoch} of {self.waiting[0][0].last_epoch} of stack {done + 1} of {done + waiting}"
 
     def _raise(self) -> None:
         assert self._stop.number is not None

@@ -192,7 +192,7 @@ def _stack_row(pack: Pack, results: Sequence[TrialResult], seconds: float, devic
     steps = sum(result.steps_run for result in results)
     planned = len(stack) * steps_of(lead, pack.folder)
     times = (f"{seconds:.3f}", f"{estimate(stack, pack.probes, pack.folder):.3f}")
-    return pack.pack_id, structure_key(lead), len(stack), lead.epochs, steps, planned, *times, device
+    return pack.pack_id, structure_key(lead), len(stack), lead.last_epoch, steps, planned, *times, device
 
 
 def _now() -> str:

@@ -51,6 +51,7 @@ _TRIAL_MEANINGS = {
     "augmentation": "level of the factor",
     "user_code": "digests of the user's own files that levels name; empty for none",
     "data_digest": "digest of the user's own data; empty for data sets of the catalogue",
+    "stop_epoch": "epoch after which training ends though schedules are made for all; 0: the last",
 }
 _KINDS: dict[str, Kind] = {"str": "text", "int": "whole", "float": "number"}
 

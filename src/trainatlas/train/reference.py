@@ -18,7 +18,15 @@ from trainatlas.model.architectures import build_network
 from trainatlas.model.initialisation import initial_parameters
 from trainatlas.model.modules import Dropout
 from trainatlas.optim.optimizers import OPTIMIZERS, Optimizer
-from trainatlas.optim.regularisation import Patience, Regulariser, dropout_of, patience_of, regularisers, smoothing_of
+from trainatlas.optim.regularisation import (
+    Patience,
+    Regulariser,
+    dropout_of,
+    largest_loss_of,
+    patience_of,
+    regularisers,
+    smoothing_of,
+)
 from trainatlas.optim.schedules import StackedSchedules
 from trainatlas.study.levels import NOTHING
 from trainatlas.study.trial import Trial
@@ -66,8 +74,9 @@ def train_reference(
     schedule = StackedSchedules([trial.schedule], len(x) // trial.batch_size, trial.epochs)
     restraints = regularisers(trial.regularisation)
     patience, best, waited = patience_of(trial.regularisation), float("inf"), 0
+    largest = largest_loss_of(trial.regularisation)
     losses: list[Tensor] = []
-    for epoch in range(1, trial.epochs + 1):
+    for epoch in range(1, trial.last_epoch + 1):
         if len(losses) == steps:
             break
         noise = DropoutNoise(trial.seed, epoch, shapes)
@@ -84,6 +93,8 @@ def train_reference(
                 assert isinstance(dropout, Dropout)
                 dropout.noise = draws.to(x)
             losses.append(_step(network, optimizer, batch, restraints, rate, smoothing_of(trial.regularisation)))
+        if largest is not None and max(losses[-len(multipliers) :]) > largest * losses[0]:
+            break
         if schedule.constant and patience is None:
             continue
         loss = _validation_loss(network, variant.x["validation"], variant.y["validation"])

@@ -334,6 +334,7 @@ class Stack:
         tensors = {"parameters": self.parameters, "buffers": kept, "slots": slots}
         return {
             "steps": np.array(steps),
+            "one_pass": np.array(self._optimizer.one_pass),
             **{f"schedules/{name}": value for name, value in self._schedules.state().items()},
             **{f"{kind}/{name}": t.cpu().numpy() for kind, group in tensors.items() for name, t in group.items()},
         }
@@ -349,7 +350,9 @@ class Stack:
             for name, value in group(kind).items():
                 own[name].copy_(torch.from_numpy(value))
         self._optimizer.restore(
-            int(state["steps"]), {name: torch.from_numpy(value) for name, value in group("slots").items()}
+            int(state["steps"]),
+            {name: torch.from_numpy(value) for name, value in group("slots").items()},
+            state["one_pass"].tolist(),
         )
         self._schedules.restore(group("schedules"))
 

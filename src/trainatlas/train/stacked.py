@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainatlas.optim.regularisation import patience_of
+from trainatlas.optim.regularisation import largest_loss_of, patience_of
 from trainatlas.study.config import Probes
 from trainatlas.study.progress import Watch, unwatched
 from trainatlas.study.trial import Trial
@@ -75,7 +75,21 @@ class TrialResult:
             self.best_loss, self.epochs_without_gain = validation_loss, 0
         else:
             self.epochs_without_gain += 1
-        if self.epochs_without_gain < patience.epochs or self.epochs_run == self.trial.epochs:
+        if self.epochs_without_gain < patience.epochs or self.epochs_run == self.trial.last_epoch:
+            return False
+        self.status = "stopped_early"
+        return True
+
+    def explodes(self, losses: list[float]) -> bool:
+        """Take note of an epoch's minibatch losses; return whether the trial asks to stop after such, and say so in `status`."""
+        ratio = largest_loss_of(self.trial.regularisation)
+        first = self.metrics["first_train_loss"]
+        if (
+            ratio is None
+            or first is None
+            or not max(losses) > ratio * first
+            or self.epochs_run == self.trial.last_epoch
+        ):
             return False
         self.status = "stopped_early"
         return True
@@ -129,6 +143,9 @@ class Course:
         What `moment` returns shares memory with the stack and holds until the next step.
         """
 
+    def end_epochs(self, moment: Callable[[], Moment]) -> None:
+        """Take note of the end of the last epoch, before what is measured at the end only; `moment` as above."""
+
 
 def train_stack(
     trials: Sequence[Trial],
@@ -170,17 +187,20 @@ def train_stack(
         recorder.untrained()
     else:
         recorder.restore(begun)
-    epochs, per_epoch = trials[0].epochs, stack.steps_per_epoch
-    kept = kept_steps(epochs * per_epoch)
-    for epoch in range(1 if begun is None else begun.epoch + 1, epochs + 1):
+    last_epoch, per_epoch = trials[0].last_epoch, stack.steps_per_epoch
+    kept = kept_steps(trials[0].epochs * per_epoch)
+    for epoch in range(1 if begun is None else begun.epoch + 1, last_epoch + 1):
         rates = torch.from_numpy(stack.rates(epoch))
         losses, first, last = stack.train_epoch(epoch, course.after_step)
         step = epoch * per_epoch
         if epoch == 1:  # before the losses say who diverged: what was measured of the untrained network stays
             recorder.first_step(first)
         recorder.minibatches(step - per_epoch, losses.cpu(), rates, kept)
-        recorder.end_of_epoch(step, last, final=epoch == epochs)
-        staying = recorder.retire(everyone=epoch == epochs)
+        recorder.end_of_epoch(step, last)
+        if epoch == last_epoch:
+            course.end_epochs(partial(recorder.moment, epoch))
+        recorder.last_look(step, last, everyone=epoch == last_epoch)
+        staying = recorder.retire(everyone=epoch == last_epoch)
         progress(recorder.results)
         if not staying:
             break
@@ -270,32 +290,40 @@ class _Recorder:
                     result.curve.append((step, "train_batch", columns[i][row], None, rate_columns[i][row]))
             if sound[i] < len(losses):
                 result.status = "diverged"
+            else:
+                result.explodes(columns[i])
 
-    def end_of_epoch(self, step: int, movement: Movement, final: bool) -> None:
-        """Evaluate on validation data and, where probes ask for it or a trial ends here, on training data, layer by layer."""
+    def end_of_epoch(self, step: int, movement: Movement) -> None:
+        """Evaluate on validation data and, where probes ask for it, on training data, layer by layer."""
         validation = self._stack.evaluate("validation")
         self._note(step, "validation", validation)
         self._stack.observe(validation)
-        stopping = []
         for _, i, result in self._each():
             loss, accuracy = validation.loss[i].item(), validation.accuracy[i].item()
             metrics = result.metrics
             metrics["best_validation_loss"] = _least(metrics.get("best_validation_loss"), loss)
             metrics["best_validation_accuracy"] = max(metrics.get("best_validation_accuracy") or 0.0, accuracy)
-            if result.loses_patience(loss):
-                stopping.append(i)
-        if self._probes == "off":
+            if result.status == "ok":
+                result.loses_patience(loss)
+        if self._probes in ("standard", "full"):
+            self._look(step, movement, None)
+
+    def last_look(self, step: int, movement: Movement, everyone: bool) -> None:
+        """Measure what is measured at the end only, of the trials that stop here, or of all."""
+        stopping = [i for _, i, result in self._each() if result.status == "stopped_early"]
+        if not everyone and not stopping:
             return
-        everyone = final or self._probes != "light"
-        if everyone or stopping:
-            positions = None if everyone else stopping
-            evaluation, layers = self._stack.probe(positions=positions)
-            self._note(step, "train", evaluation, positions)
-            self._dead_units("final_dead_fraction", layers, positions)
-            self._layers(step, layers, movement, positions)
-        if self._probes == "full" and (final or stopping):
-            positions = None if final else stopping
+        positions = None if everyone else stopping
+        if self._probes == "light":
+            self._look(step, movement, positions)
+        if self._probes == "full":
             self._signals(step, self._stack.signals(positions=positions), positions)
+
+    def _look(self, step: int, movement: Movement, positions: list[int] | None) -> None:
+        evaluation, layers = self._stack.probe(positions=positions)
+        self._note(step, "train", evaluation, positions)
+        self._dead_units("final_dead_fraction", layers, positions)
+        self._layers(step, layers, movement, positions)
 
     def retire(self, everyone: bool) -> bool:
         """Look at the test data of the trials that leave: all of them, or those that diverged or stopped.
