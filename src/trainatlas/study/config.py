@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +162,9 @@ class Study(StrictModel):
 
     _rules: tuple[Rule, ...] = PrivateAttr(default=())
     _space: Any = PrivateAttr(default=None)
+    _setting: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _sorted_out: tuple[list[tuple[str, ...]], Counter[str]] | None = PrivateAttr(default=None)
+    _judged: dict[tuple[str, ...], str | None] = PrivateAttr(default_factory=dict)
     _facts: Any = PrivateAttr(default=None)
     _folder: Path = PrivateAttr(default=Path())
 
@@ -256,6 +260,12 @@ class Study(StrictModel):
             raise ValueError(f"parameters: {error}") from None
         self._check_samples()
         data = self.facts
+        self._setting = {
+            "data": self.data,
+            "network": self.network,
+            "batch_size": self.batch_size,
+            "shape": data.shape,
+        }
         sizes = part_sizes(data.examples, self.validation_share, self.test_share, data.given)
         if min(sizes) < data.classes:
             raise ValueError(
@@ -274,8 +284,8 @@ class Study(StrictModel):
                         f"factors: {factor} has {len(self.factors[factor])} levels; allowed: one, since a network of "
                         f"your own decides its {factor} itself"
                     )
-        if not any(self.cells()):
-            reasons = sorted({self.exclusion(cell) or "" for cell in self.all_cells()})
+        if all(self.exclusion(cell) is not None for cell in self.all_cells()):
+            reasons = sorted(self.excluded())
             raise ValueError(
                 f"exclude: every cell is excluded, so the study is empty ({'; '.join(reasons)}); "
                 f"allowed: at least one cell"
@@ -307,6 +317,12 @@ class Study(StrictModel):
                     f"draws is {sample.draws}, of which none is left for the last of {len(rungs)} rungs; allowed: at least "
                     f"{needed}"
                 )
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both say the same of the same folder; what has been worked out from that plays no part."""
+        return isinstance(other, Study) and (self.__dict__, self._folder) == (other.__dict__, other._folder)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def space(self) -> ParameterSpace:
@@ -355,17 +371,22 @@ class Study(StrictModel):
         values
             Of parameters.
         """
+        if values and self.parameters:
+            return self._reason(cell, values)
+        key = tuple(map(cell.__getitem__, FACTORS))
+        judged = self._judged
+        if key not in judged:
+            judged[key] = self._reason(cell, {})
+        return judged[key]
+
+    def _reason(self, cell: Mapping[str, str], values: Values) -> str | None:
         for exclusion in self.exclude:
             if exclusion.matches(cell):
                 return exclusion.reason
-        values = values or {}
-        setting = {
-            **(self.space.applied(cell, values) if values else cell),
-            "data": self.data,
-            "network": self.network,
-            "batch_size": values.get(BATCH_SIZE, self.batch_size),
-            "shape": self.facts.shape,
-        }
+        setting = {**self._setting, **cell}
+        if values:
+            setting |= self.space.applied(cell, values)
+            setting[BATCH_SIZE] = values.get(BATCH_SIZE, self.batch_size)
         return next((rule.reason for rule in self._rules if rule.applies(setting)), None)
 
     def all_cells(self) -> Iterator[dict[str, str]]:
@@ -375,7 +396,25 @@ class Study(StrictModel):
 
     def cells(self) -> Iterator[dict[str, str]]:
         """Yield the combinations that are run."""
-        return (cell for cell in self.all_cells() if self.exclusion(cell) is None)
+        return (dict(zip(FACTORS, levels, strict=True)) for levels in self._cells_and_reasons()[0])
+
+    def excluded(self) -> Counter[str]:
+        """Return how many combinations are not run, by reason."""
+        return self._cells_and_reasons()[1]
+
+    def _cells_and_reasons(self) -> tuple[list[tuple[str, ...]], Counter[str]]:
+        """Return what is run and what is not, sorted out once."""
+        if self._sorted_out is None:
+            found: list[tuple[str, ...]] = []
+            reasons: Counter[str] = Counter()
+            for cell in self.all_cells():
+                reason = self.exclusion(cell)
+                if reason is None:
+                    found.append(tuple(cell.values()))
+                else:
+                    reasons[reason] += 1
+            self._sorted_out = found, reasons
+        return self._sorted_out
 
     def digest(self) -> str:
         """Return 16 hexadecimal digits that change when anything the study says changes."""

@@ -25,7 +25,7 @@ from trainatlas.study.levels import (
     split_level,
     split_parts,
 )
-from trainatlas.study.ranges import Number, Range, Scale, StrictModel
+from trainatlas.study.ranges import Number, Range, Scale, StrictModel, Whole
 from trainatlas.study.trial import FACTORS
 
 BATCH_SIZE = "batch_size"
@@ -48,8 +48,8 @@ class Parameter(StrictModel):
     high: Number | None = None
     scale: Scale = "linear"
     whole: bool = False
-    choices: tuple[Number | str, ...] | None = None
-    when: dict[str, tuple[Number | str, ...]] = Field(default_factory=dict)
+    choices: tuple[Whole | Number | str, ...] | None = None
+    when: dict[str, tuple[Whole | Number | str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_law(self) -> Parameter:

@@ -184,12 +184,11 @@ def plan_round(
         "regions": [region._asdict() for region in regions],
     }
     if number == 1:
-        excluded = Counter(filter(None, map(study.exclusion, study.all_cells())))
         extra |= {
             "study": study.model_dump(mode="json"),
             "study_digest": study.digest(),
             "cells": sum(1 for _ in study.cells()),
-            "excluded_cells": [{"reason": reason, "cells": cells} for reason, cells in excluded.items()],
+            "excluded_cells": [{"reason": reason, "cells": cells} for reason, cells in study.excluded().items()],
         }
     return write_plan(study, results, number, planned, structure, extra, price, labour)
 
@@ -299,7 +298,7 @@ def _order_of_examples(trial: Trial) -> tuple[Any, ...]:
 
 def _order_in_stack(trial: Trial) -> tuple[Any, ...]:
     lead = (trial.optimizer, trial.preprocessing, trial.init, trial.learning_rate, trial.seed)
-    return (*lead, *trial.as_dict().values())
+    return (*lead, *trial.values())
 
 
 def _digest(probes: str, trial_ids: Iterable[str]) -> str:

@@ -7,9 +7,10 @@ find stacks to join, and alone they would fill each structure's stack too thinly
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from trainatlas.study.config import Study
@@ -84,27 +85,20 @@ def has_searches(study: Study) -> bool:
     return not all(isinstance(sample, GridSample | RandomSample) for sample in study.samples)
 
 
-def sizes(study: Study, most: float = math.inf) -> list[int]:
-    """Return how many trials each round has at most, ranges that turn out too short aside.
-
-    Parameters
-    ----------
-    most
-        Cells are not counted beyond what makes more trials than this.
-    """
+def sizes(study: Study) -> list[int]:
+    """Return how many trials each round has at most, ranges that turn out too short aside."""
     total: Counter[int] = Counter()
     for sample in study.samples:
-        for i, number in enumerate(sizes_of(study, sample, most)):
+        for i, number in enumerate(sizes_of(study, sample)):
             total[i] += number
     return [total[i] for i in range(len(total))]
 
 
-def sizes_of(study: Study, sample: Sample, most: float = math.inf) -> list[int]:
+def sizes_of(study: Study, sample: Sample) -> list[int]:
     """Return the same of one sample."""
     if isinstance(sample, GridSample):
         settings = math.prod(sample.tune.values())
-        a_cell = settings * len(sample.tuning_seeds) + len(sample.seeds)
-        cells = _count(grid_cells(study, sample), most / a_cell)
+        cells = sum(1 for _ in grid_cells(study, sample))
         return [cells * settings * len(sample.tuning_seeds), cells * len(sample.seeds)]
     if isinstance(sample, RandomSample):
         return [0] * (_round_of_draws(study) - 1) + [sample.draws]
@@ -117,18 +111,20 @@ def sizes_of(study: Study, sample: Sample, most: float = math.inf) -> list[int]:
     return [sample.batch] * whole + [rest] * bool(rest) + winners
 
 
-def _count(cells: Iterable[object], most: float) -> int:
-    number = 0
-    for number, _ in enumerate(cells, 1):
-        if number > most:
-            break
-    return number
-
-
 def refuse_too_many(study: Study) -> None:
     """Raise UserError where a study asks for more trials than its `max_trials`."""
-    repeats = (s.draws * s.extensions for s in study.samples if isinstance(s, CoarseToFine))
-    trials = sum(sizes(study, study.max_trials)) + sum(repeats)
+    trials = 0
+    for sample in study.samples:
+        if isinstance(sample, GridSample) and sample.resolution is None:
+            a_cell = math.prod(sample.tune.values()) * len(sample.tuning_seeds) + len(sample.seeds)
+            most = math.prod(map(len, study.factors.values()))
+            if most * a_cell > study.max_trials:  # what is left out may make the difference
+                cells = (cell for cell in study.all_cells() if study.exclusion(cell) is None)
+                most = sum(1 for _ in itertools.islice(cells, study.max_trials // a_cell + 1))
+            trials += most * a_cell
+        else:
+            trials += sum(sizes_of(study, sample))
+            trials += sample.draws * sample.extensions if isinstance(sample, CoarseToFine) else 0
     if trials > study.max_trials:
         raise UserError(
             f"{study.name}: asks for {trials:,} trials or more; allowed: {study.max_trials:,}, its max_trials; a larger "

@@ -8,8 +8,10 @@ hypercube reordered alone; with another number of levels, either draws anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from trainatlas.study import user_code
 from trainatlas.study.config import Study
@@ -17,7 +19,7 @@ from trainatlas.study.designs import fraction, spread_points
 from trainatlas.study.parameters import BATCH_SIZE, Value
 from trainatlas.study.ranges import Range
 from trainatlas.study.samples import AnySearch, Design, GridSample, RandomSample
-from trainatlas.study.streams import stream_key
+from trainatlas.study.streams import stream_numbers
 from trainatlas.study.trial import FACTORS, Trial
 
 RATE = "learning_rate"
@@ -139,28 +141,36 @@ class _Draw:
 
 
 def _points(study: Study, sample: RandomSample | AnySearch, draws: int, stream: str) -> Iterator[_Draw]:
+    """Yield so many draws; levels that are the only ones of their factor are not drawn."""
     numbers = [RATE, *study.parameters]
     design: Design = getattr(sample, "design", "independent")
+    varied = {factor: levels for factor, levels in study.factors.items() if len(levels) > 1}
+    only = {factor: levels[0] for factor, levels in study.factors.items()}
     if design == "independent":
+        columns = {name: stream_numbers(sample.draw_seed, f"{stream}/{name}", draws) / 2.0**64 for name in numbers}
+        picked = {
+            factor: _picked(levels, sample.draw_seed, f"{stream}/{factor}", draws) for factor, levels in varied.items()
+        }
         for number in range(draws):
-            own = f"{stream}/{number}"
-            cell = {
-                factor: max(
-                    study.factors[factor],
-                    key=lambda level: stream_key(sample.draw_seed, f"{own}/{factor}/{level}"),
-                )
-                for factor in FACTORS
-            }
-            shares = {name: stream_key(sample.draw_seed, f"{own}/{name}") / 2**63 for name in numbers}
+            cell = only | {factor: varied[factor][picked[factor][number]] for factor in varied}
+            shares = {name: min(float(columns[name][number]), _BELOW_ONE) for name in numbers}
             yield _Draw(cell, shares, sample.seeds[number % len(sample.seeds)])
         return
-    varied = [factor for factor in FACTORS if len(study.factors[factor]) > 1]
-    only = {factor: levels[0] for factor, levels in study.factors.items()}
-    ordered = {factor: sorted(study.factors[factor]) for factor in varied}
+    ordered = {factor: sorted(levels) for factor, levels in varied.items()}
     # Seeds have a dimension of their own: taken in turn they would go with the halves of the sequence's other dimensions.
     for point in spread_points(design, draws, [*varied, *numbers, "seed"], sample.draw_seed, stream):
-        cell = only | {factor: ordered[factor][int(point[factor] * len(ordered[factor]))] for factor in varied}
+        cell = only | {factor: levels[int(point[factor] * len(levels))] for factor, levels in ordered.items()}
         yield _Draw(cell, {name: point[name] for name in numbers}, sample.seeds[int(point["seed"] * len(sample.seeds))])
+
+
+_BELOW_ONE = 1 - 2**-53
+
+
+def _picked(levels: Sequence[str], seed: int, stream: str, draws: int) -> list[int]:
+    """Return which level each draw takes: the one whose own stream has the largest number there (Thaler and Ravishankar 1998)."""
+    scores = np.stack([stream_numbers(seed, f"{stream}/{level}", draws) for level in levels])
+    picked: list[int] = scores.argmax(axis=0).tolist()
+    return picked
 
 
 def trial_of(study: Study, setting: Setting, seed: int, epochs: int | None = None, stop_epoch: int = 0) -> Trial:
@@ -173,13 +183,15 @@ def trial_of(study: Study, setting: Setting, seed: int, epochs: int | None = Non
     stop_epoch
         As for `Trial`.
     """
-    others = {name: value for name, value in setting.values.items() if name not in (RATE, BATCH_SIZE)}
-    levels = study.space.applied(setting.cell, others) if others else setting.cell
+    values = setting.values
+    levels = setting.cell
+    if len(values) > 1:
+        levels = study.space.applied(levels, {name: value for name, value in values.items() if name != RATE})
     return Trial(
         data=study.data,
         network=study.network,
-        learning_rate=float(setting.values[RATE]),
-        batch_size=int(setting.values.get(BATCH_SIZE, study.batch_size)),
+        learning_rate=float(values[RATE]),
+        batch_size=int(values.get(BATCH_SIZE, study.batch_size)),
         epochs=study.epochs if epochs is None else epochs,
         seed=seed,
         validation_share=study.validation_share,

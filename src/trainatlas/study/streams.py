@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def stream_key(seed: int, stream: str) -> int:
     """Return the 63-bit key of `stream` under `seed`: leading bits of SHA-256 over both.
@@ -18,3 +21,16 @@ def stream_key(seed: int, stream: str) -> int:
     """
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def stream_numbers(seed: int, stream: str, count: int) -> NDArray[np.uint64]:
+    """Return the first `count` numbers of a stream, 64 random bits each: SplitMix64 (Steele, Lea and Flood 2014) from its key.
+
+    The n-th depends on seed, stream and n alone, so a longer run begins with the shorter one's numbers.
+    """
+    state = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(
+        stream_key(seed, stream)
+    )
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))

@@ -3,9 +3,10 @@
 import hashlib
 import json
 from dataclasses import dataclass, fields, replace
-from operator import attrgetter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainatlas.study import trial as module
 from trainatlas.study.trial import FACTORS, TRAINING_VERSION, Trial
@@ -51,6 +52,7 @@ CHANGES = {
     "augmentation": "crop",
     "user_code": "0123456789ab",
     "data_digest": "0123456789ab",
+    "stop_epoch": 3,
 }
 
 
@@ -63,6 +65,21 @@ def test_the_identity_is_what_it_always_was() -> None:
 def test_the_golden_identity_of_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TRAINING_VERSION", 1)
     assert TRIAL.trial_id == "68ad13af134e3b55"
+
+
+@given(
+    rate=st.floats(1e-300, 1e300),
+    seed=st.integers(0, 2**31),
+    text=st.text(),
+    changes=st.sets(st.sampled_from(sorted(CHANGES))),
+)
+def test_the_canonical_form_is_json_with_sorted_keys_and_no_defaults(
+    rate: float, seed: int, text: str, changes: set[str]
+) -> None:
+    changed = {name: CHANGES[name] for name in changes} | {"learning_rate": rate, "seed": seed, "activation": text}
+    trial = replace(TRIAL, **changed)
+    given_ = {f.name: getattr(trial, f.name) for f in fields(Trial) if getattr(trial, f.name) != f.default}
+    assert trial.canonical_json() == json.dumps(given_, sort_keys=True, separators=(",", ":"))
 
 
 @pytest.mark.parametrize("field", fields(Trial), ids=lambda field: field.name)
@@ -82,8 +99,7 @@ def test_a_field_added_later_leaves_old_trials_their_identity(monkeypatch: pytes
         weight_decay: float = 0.0
 
     before = TRIAL.trial_id
-    monkeypatch.setattr(module, "_DEFAULTS", {field.name: field.default for field in fields(Later)})
-    monkeypatch.setattr(module, "_VALUES", attrgetter(*(field.name for field in fields(Later))))
+    monkeypatch.setattr(module, "_FIELDS", module._Fields(Later))
     assert Later(**CONFIGURATION).trial_id == before
     assert Later(**CONFIGURATION, weight_decay=0.1).trial_id != before
 

@@ -14,6 +14,7 @@ from trainatlas.model.architectures import build_network
 from trainatlas.model.initialisation import INITIALISATIONS, initial_parameters
 from trainatlas.optim.optimizers import OPTIMIZERS
 from trainatlas.optim.schedules import SCHEDULES
+from trainatlas.study.config import Probes
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore, probe_rows
 from trainatlas.train.records import kept_steps
@@ -428,6 +429,29 @@ def test_gains_are_counted_from_the_last_that_was_large_enough() -> None:
     assert not result.loses_patience(0.85)
     assert result.loses_patience(0.80)
     assert result.status == "stopped_early"
+
+
+@pytest.mark.parametrize("probes", ["light", "full"])
+def test_a_run_whose_loss_explodes_is_aborted_and_its_neighbours_do_not_notice(probes: Probes) -> None:
+    base = replace(TRIAL, init="kaiming_normal", normalisation="none", epochs=5, regularisation="abort(ratio=1.5)")
+    exploding, sound = replace(base, learning_rate=20.0), replace(base, learning_rate=0.05)
+    results = train([exploding, sound], probes=probes)
+    first = results[0].metrics["first_train_loss"]
+    losses = train_reference(
+        replace(exploding, regularisation="none"), STORES[torch.float64], None, torch.float64
+    ).losses
+    assert first is not None and max(losses[:PER_EPOCH]) > 1.5 * first, "the case is one"
+    assert (results[0].status, results[0].epochs_run) == ("stopped_early", 1)
+    assert results[0].metrics["test_accuracy"] is not None
+    assert (results[1].status, results[1].epochs_run) == ("ok", 5)
+    assert_same_numbers(results[1], train([replace(sound)], probes=probes)[0], 1e-9)
+    assert len(train_reference(exploding, STORES[torch.float64], None, torch.float64).losses) == PER_EPOCH
+
+
+def test_a_run_that_never_explodes_is_trained_as_without_the_rule() -> None:
+    with_rule, without = train([replace(TRIAL, regularisation="abort")])[0], train([TRIAL])[0]
+    assert with_rule.status == "ok"
+    assert_same_numbers(replace(with_rule, trial=TRIAL), without, 1e-9)
 
 
 @pytest.mark.parametrize("regularisation", ["l1(strength=0.01)", "l2(strength=0.1)", "l1 + l2"])
