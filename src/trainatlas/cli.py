@@ -84,6 +84,8 @@ def plan(
     from trainatlas.study.config import load_study
     from trainatlas.study.dealing import Labour
     from trainatlas.study.growth import growth
+    from trainatlas.study.merging import merge as merge_folders
+    from trainatlas.study.merging import renamed_from
     from trainatlas.study.planning import known_outcomes, plan_round
     from trainatlas.study.rounds import refuse_too_many
 
@@ -98,6 +100,9 @@ def plan(
             typer.echo(f"{checked.name}: {line}")
         return
     if number == 1:
+        if (before := renamed_from(checked, folder)) is not None:
+            taken = merge_folders([before], folder)
+            typer.echo(f"{checked.name}: is {before} under another name; {taken.trials:,} trained trials taken over", err=True)
         summary = plan_round(checked, folder, 1, structure, price=price, labour=labour)
     else:
         from trainatlas.analysis.selection import chosen_settings

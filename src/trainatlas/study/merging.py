@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import shutil
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainatlas.study.checksums import CHECKSUMS, fault_of
+from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
 from trainatlas.study.planning import existing_homes, pack_path, planned_rounds, read_pack, summary_path
+from trainatlas.study.storage import read_json
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,22 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
         for number in planned_rounds(target)[::-1]:  # without them Snakemake plans anew, and the plan finds the packs
             summary_path(target, number).unlink()
     return Merged(len(chosen), trials, known, untrained)
+
+
+def renamed_from(study: Study, results: Path) -> Path | None:
+    """Return the folder in which a study was trained under another name: one beside its own whose plan says all the same.
+
+    None where there is none, or the study has packs of its own.
+    """
+    if any((results / "packs").glob("*.json")):
+        return None
+    said = study.model_dump(mode="json", exclude={"name"})
+    for path in sorted(results.parent.glob(f"*/{summary_path(results, 1).name}")):
+        with contextlib.suppress(UserError):
+            before = read_json(path, "trainatlas plan").get("study", {})
+            if {key: value for key, value in before.items() if key != "name"} == said:
+                return path.parent
+    return None
 
 
 def _torch_builds(path: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """Weights that trials leave behind at the end of a rung, for a later round to go on from.
 
 They spare time and change nothing: a trial whose weights are missing, damaged or of another build is trained from its start,
-to the same results but for rounding (docs/decisions/0012-what-a-trial-shares-with-its-neighbours.md).
+to the same results but for rounding (docs/decisions/0012-what-neighbours-share.md).
 """
 
 from __future__ import annotations
