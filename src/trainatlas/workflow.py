@@ -21,7 +21,7 @@ from trainatlas.study.config import Study, load_study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
 from trainatlas.study.growth import growth
-from trainatlas.study.planning import planned_rounds, read_summary, summary_path
+from trainatlas.study.planning import read_summary, summary_path
 from trainatlas.study.trial import TRAINING_VERSION
 
 DEFAULTS = {
@@ -164,8 +164,8 @@ def announce(crew: Labour, device: str) -> None:
 
 def pack_seconds(results: Path, pack: str) -> float:
     """Return what a pack is predicted to take, by the plan that names it; 0 where none does."""
-    with contextlib.suppress(UserError):
-        for number in planned_rounds(results):
+    for number in itertools.takewhile(lambda number: summary_path(results, number).exists(), itertools.count(1)):
+        with contextlib.suppress(UserError):
             found = read_summary(results, number).get("pack_seconds", {})
             if pack in found:
                 return float(found[pack])
