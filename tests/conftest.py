@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -17,13 +18,12 @@ import yaml
 
 from trainatlas.analysis.aggregate import aggregate
 from trainatlas.analysis.analyse import analyse, read_gathered, write_analysis
-from trainatlas.analysis.selection import select
+from trainatlas.analysis.selection import chosen_settings
 from trainatlas.catalogue import TABLES, structure
 from trainatlas.data.prepare import prepare
 from trainatlas.report.render import write_report
 from trainatlas.study.config import Study, load_study
-from trainatlas.study.planning import pack_path, read_pack, write_first_plan, write_plan
-from trainatlas.study.sampling import final_stage
+from trainatlas.study.planning import known_outcomes, pack_path, plan_round, read_pack
 from trainatlas.train.pack import train_pack
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,9 +103,12 @@ def run_study() -> Callable[[Study, Path], dict[str, Any]]:
 
 def run_stages(study: Study, folder: Path) -> dict[str, Any]:
     """Take a study through every stage but the report; return the analysis."""
-    _train_all(folder, write_first_plan(study, folder, structure)["packs"])
-    rates = select(study, folder)
-    _train_all(folder, write_plan(study, folder, "final", final_stage(study, rates), structure)["packs"])
+    for number in itertools.count(1):
+        chosen = chosen_settings(study, folder) if number == 2 else []
+        summary = plan_round(study, folder, number, structure, known_outcomes(study, folder, number), chosen)
+        _train_all(folder, summary["packs"])
+        if summary["last"]:
+            break
     aggregate(study, folder)
     return analyse(study, read_gathered(study, folder))
 

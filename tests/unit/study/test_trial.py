@@ -51,6 +51,7 @@ CHANGES = {
     "augmentation": "crop",
     "user_code": "0123456789ab",
     "data_digest": "0123456789ab",
+    "stop_epoch": 5,
 }
 
 
