@@ -31,11 +31,15 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "benchmarks" / "digits.yaml"
 COLUMNS = ("trials", "curve_rows", "layer_rows", "stage", "wall_seconds", "cpu_seconds", "peak_mib", "output_mib")
 STAGES = {
-    "plan": ("plan.json", ["plan.*"]),
-    "select": ("plan-final.json", ["plan-final.*", "selected.csv"]),
-    "aggregate": ("", ["trials.csv", "curves.csv", "layers.csv", "histograms.csv", "packs.csv"]),
-    "analyse": ("", ["analysis/*.csv"]),
-    "report": ("", ["index.html", "report.pdf"]),
+    "plan": ("plan --round 1", "plan-1.json", ["plan-1.*"]),
+    "plan 2": ("plan --round 2", "plan-2.json", ["plan-2.*"]),
+    "aggregate": (
+        "aggregate",
+        "",
+        ["trials.csv", "curves.csv", "layers.csv", "histograms.csv", "packs.csv", "selected.csv"],
+    ),
+    "analyse": ("analyse", "", ["analysis/*.csv"]),
+    "report": ("report", "", ["index.html", "report.pdf"]),
 }
 """What is measured: the command, the summary of what it plans, and the files whose size is told."""
 
@@ -56,7 +60,7 @@ def study_of(size: int) -> dict[str, Any]:
     """
     content: dict[str, Any] = yaml.safe_load(STUDY.read_text(encoding="utf-8"))
     grid, random = content["samples"]
-    per_cell = grid["rates"] * len(grid["tuning_seeds"]) + len(grid["seeds"])
+    per_cell = grid["tune"]["learning_rate"] * len(grid["tuning_seeds"]) + len(grid["seeds"])
     levels = {
         factor: given + [name for name in TABLES[factor] if name not in {level.split("(")[0] for level in given}]
         for factor, given in content["factors"].items()
@@ -102,8 +106,8 @@ def measure(size: int, out: Path) -> Iterator[tuple[object, ...]]:
     measured(
         [sys.executable, "-m", "trainatlas.cli", "prepare", str(study), "--results", str(results)]
     )  # for the report
-    for stage, (summary, patterns) in STAGES.items():
-        words = [sys.executable, "-m", "trainatlas.cli", stage, str(study), "--results", str(results)]
+    for stage, (command, summary, patterns) in STAGES.items():
+        words = [sys.executable, "-m", "trainatlas.cli", *command.split(), str(study), "--results", str(results)]
         cost = measured([*words, "--reports", str(reports)] if stage == "report" else words)
         folder = (reports if stage == "report" else results) / name
         if summary:

@@ -102,7 +102,9 @@ def plan(
     if number == 1:
         if (before := renamed_from(checked, folder)) is not None:
             taken = merge_folders([before], folder)
-            typer.echo(f"{checked.name}: is {before} under another name; {taken.trials:,} trained trials taken over", err=True)
+            typer.echo(
+                f"{checked.name}: is {before} under another name; {taken.trials:,} trained trials taken over", err=True
+            )
         summary = plan_round(checked, folder, 1, structure, price=price, labour=labour)
     else:
         from trainatlas.analysis.selection import chosen_settings

@@ -21,7 +21,8 @@ from trainatlas.study.config import Study, load_study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
 from trainatlas.study.growth import growth
-from trainatlas.study.planning import planned_rounds, read_summary, summary_path
+from trainatlas.study.planning import read_summary, summary_path
+from trainatlas.study.rounds import refuse_too_many
 from trainatlas.study.trial import TRAINING_VERSION
 
 DEFAULTS = {
@@ -30,6 +31,7 @@ DEFAULTS = {
     "memory": "4000",
     "device": "auto",
     "progress": "15",
+    "allow_large": "false",
     "results": "results",
     "reports": "reports",
 }
@@ -111,6 +113,12 @@ def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -
         if values["device"] not in DEVICES:
             raise UserError(f"--config device={values['device']}; allowed: {', '.join(DEVICES)}")
         progress = _seconds(values["progress"])
+        if (allow_large := values["allow_large"].lower()) not in ("true", "false"):
+            raise UserError(f"--config allow_large={values['allow_large']}; allowed: true or false")
+        if allow_large == "true":
+            os.environ["TRAINATLAS_ALLOW_LARGE"] = "1"
+        elif "TRAINATLAS_ALLOW_LARGE" not in os.environ:
+            refuse_too_many(study)
     except UserError as error:
         on_error(f"trainatlas: {error}")
     return Settings(
@@ -164,8 +172,8 @@ def announce(crew: Labour, device: str) -> None:
 
 def pack_seconds(results: Path, pack: str) -> float:
     """Return what a pack is predicted to take, by the plan that names it; 0 where none does."""
-    with contextlib.suppress(UserError):
-        for number in planned_rounds(results):
+    for number in itertools.takewhile(lambda number: summary_path(results, number).exists(), itertools.count(1)):
+        with contextlib.suppress(UserError):
             found = read_summary(results, number).get("pack_seconds", {})
             if pack in found:
                 return float(found[pack])

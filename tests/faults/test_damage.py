@@ -140,7 +140,7 @@ def test_a_copied_study_is_whole(copy: Any, results: Path, tmp_path: Path) -> No
 
 
 def test_trials_in_are_trials_out(results: Path) -> None:
-    planned = pd.concat(pd.read_csv(results / name)["trial_id"] for name in ("plan.csv", "plan-final.csv"))
+    planned = pd.concat(pd.read_csv(results / name)["trial_id"] for name in ("plan-1.csv", "plan-2.csv"))
     assert sorted(pd.read_csv(results / "trials.csv")["trial_id"]) == sorted(planned)
 
 

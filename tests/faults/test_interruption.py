@@ -18,7 +18,7 @@ import torch
 
 from trainatlas.catalogue import structure
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import Pack, form_stacks, pack_path, write_first_plan
+from trainatlas.study.planning import Pack, form_stacks, pack_path, plan_round
 from trainatlas.train import checkpoints as module
 from trainatlas.train import pack as pack_module
 from trainatlas.train.checkpoints import Checkpoints
@@ -293,7 +293,7 @@ def test_a_process_asked_to_stop_says_so_and_goes_on_when_started_again(
     tiny: dict[str, Any], study_of: Callable[..., Any], tmp_path: Path
 ) -> None:
     tiny["epochs"] = 30
-    pack = write_first_plan(study_of(tiny), tmp_path, structure)["packs"][0]
+    pack = plan_round(study_of(tiny), tmp_path, 1, structure)["packs"][0]
     words = [sys.executable, "-m", "trainatlas.cli", "train", str(pack_path(tmp_path, pack)), "--out"]
     environment = os.environ | {"TRAINATLAS_CHECKPOINT_SECONDS": "0"}
     checkpoint = tmp_path / "checkpoints" / pack / "checkpoint.npz"

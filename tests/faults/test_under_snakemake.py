@@ -82,7 +82,7 @@ class Place:
 
     def tables(self) -> dict[str, bytes]:
         """Return the gathered tables, whose trials are those planned, each once."""
-        planned = pd.concat(pd.read_csv(self.results / name)["trial_id"] for name in ("plan.csv", "plan-final.csv"))
+        planned = pd.concat(pd.read_csv(self.results / name)["trial_id"] for name in ("plan-1.csv", "plan-2.csv"))
         assert sorted(pd.read_csv(self.results / "trials.csv")["trial_id"]) == sorted(planned)
         return {name: (self.results / name).read_bytes() for name in GATHERED}
 

@@ -104,7 +104,7 @@ def test_make_hands_the_study_to_snakemake(tmp_path: Path, tiny: dict[str, Any])
 
 
 def test_trials_in_are_trials_out(undisturbed: Workplace) -> None:
-    plans = [pd.read_csv(undisturbed.results / name) for name in ("plan.csv", "plan-final.csv")]
+    plans = [pd.read_csv(undisturbed.results / name) for name in ("plan-1.csv", "plan-2.csv")]
     planned = pd.concat(plans)["trial_id"]
     gathered = pd.read_csv(undisturbed.results / "trials.csv")["trial_id"]
     assert sorted(planned) == sorted(gathered)
@@ -142,9 +142,9 @@ def test_the_longest_pack_starts_first_and_progress_is_told(
     tiny["factors"]["activation"] = ["gelu", "relu", "soft_exponential"]
     place = Workplace(tmp_path)
     place.write(tiny)
-    done = place.run("--cores", "1", "--until", "select", settings=("progress=0.5",))
+    done = place.run("--cores", "1", str(place.results / "plan-2.json"), settings=("progress=0.5",))
     assert done.returncode == 0, done.stderr
-    seconds = json.loads((place.results / "plan.json").read_text())["pack_seconds"]
+    seconds = json.loads((place.results / "plan-1.json").read_text())["pack_seconds"]
     assert len(set(seconds.values())) == 3
     rows = [pd.read_csv(place.results / "raw" / pack / "pack.csv", dtype={"pack": str}).iloc[0] for pack in seconds]
     started = [row["pack"] for row in sorted(rows, key=lambda row: row["started"])]
@@ -158,7 +158,7 @@ def test_the_longest_pack_starts_first_and_progress_is_told(
 def test_a_pack_that_fails_is_told_with_its_last_line(tmp_path: Path, tiny: dict[str, Any]) -> None:
     place = Workplace(tmp_path)
     place.write(tiny)
-    assert place.run("--until", "plan").returncode == 0
+    assert place.run(str(place.results / "plan-1.json")).returncode == 0
     path = next((place.results / "packs").glob("*.json"))
     path.write_text(path.read_text(encoding="utf-8").replace('"seed": 0', '"seed": 5'), encoding="utf-8")
     assert place.run("--until", "aggregate").returncode != 0
@@ -259,7 +259,7 @@ def test_a_level_taken_away_trains_nothing_and_leaves_the_tables(copied: Workpla
 
 
 def planned(place: Workplace) -> bool:
-    return (place.results / "plan.json").exists()
+    return (place.results / "plan-1.json").exists()
 
 
 def half_trained(place: Workplace) -> bool:

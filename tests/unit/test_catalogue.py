@@ -11,7 +11,7 @@ from trainatlas.catalogue import RULES, TABLES, impossible, structure
 from trainatlas.data.datasets import facts
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import write_first_plan
+from trainatlas.study.planning import plan_round
 from trainatlas.study.trial import FACTORS, Trial
 
 TRIAL = Trial("digits", "mlp", "relu", "kaiming_normal", "none", "sgd", "raw", 0.1, 64, 3, 0)
@@ -115,7 +115,7 @@ def test_what_the_catalogue_excludes_is_counted_in_the_plan_and_planned_nowhere(
 ) -> None:
     tiny["factors"]["normalisation"] = ["none", "instance", "group(groups=3)"]
     tiny["exclude"] = [{"when": {"optimizer": ["adam"], "normalisation": ["none"]}, "reason": "the study's own"}]
-    summary = write_first_plan(study_of(tiny), tmp_path, structure)
+    summary = plan_round(study_of(tiny), tmp_path, 1, structure)
     counts = {entry["reason"]: entry["cells"] for entry in summary["excluded_cells"]}
     own = {reason: number for reason, number in counts.items() if reason == "the study's own"}
     assert own == {"the study's own": 8}

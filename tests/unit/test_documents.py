@@ -9,7 +9,7 @@ import yaml
 
 from trainatlas.catalogue import TABLES
 from trainatlas.study.config import load_study
-from trainatlas.study.sampling import first_stage
+from trainatlas.study.rounds import plan_of_round
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +31,7 @@ def test_shipped_studies_satisfy_the_schema_that_editors_use(study):
 @pytest.mark.parametrize("study", sorted((ROOT / "benchmarks").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_studies_have_a_quick_edition_and_say_what_both_take(study):
     whole, quick = load_study(study, TABLES), load_study(study, TABLES, "quick")
-    assert len(first_stage(quick)) * quick.epochs < len(first_stage(whole)) * whole.epochs
+    assert len(plan_of_round(quick, 1).planned) * quick.epochs < len(plan_of_round(whole, 1).planned) * whole.epochs
     head = [line for line in study.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     runs = [line for line in head if f"study=benchmarks/{study.name}" in line]
     assert len(runs) == 1 + len(whole.profiles)

@@ -4,7 +4,7 @@ import pytest
 
 STAGES = {
     "plan": "trainatlas.study.planning, trainatlas.catalogue",
-    "select": "trainatlas.analysis.selection",
+    "plan of a later round": "trainatlas.analysis.selection, trainatlas.study.searches",
     "aggregate": "trainatlas.analysis.aggregate",
     "analyse": "trainatlas.analysis.analyse",
     "report": "trainatlas.report.render",

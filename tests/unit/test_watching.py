@@ -19,11 +19,21 @@ from trainatlas.catalogue import structure
 from trainatlas.study.config import Study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import pack_path, read_pack, trial_epochs, write_first_plan
+from trainatlas.study.planning import pack_path, plan_round, read_pack, trial_epochs
 from trainatlas.study.status import StatusReader
 from trainatlas.study.storage import write_json
 from trainatlas.train.pack import train_pack
 from trainatlas.watching import Teller, duration, show, status_line, watch
+
+NOTHING: dict[str, Any] = {
+    "trials_by_stage": {},
+    "packs": [],
+    "pack_seconds": {},
+    "last": True,
+    "later_trials": 0,
+    "later_seconds": 0.0,
+}
+"""What the summary of a last round without trials says, as far as a status needs it."""
 
 
 @pytest.fixture
@@ -35,7 +45,7 @@ def study(tiny: dict[str, Any], study_of: Callable[..., Study]) -> Study:
 @pytest.fixture
 def packs(study: Study, tmp_path: Path) -> list[str]:
     """The packs of a study that is planned and no more: 32 tuning runs in four packs."""
-    return list(write_first_plan(study, tmp_path, structure, trial_epochs, Labour(4))["packs"])
+    return list(plan_round(study, tmp_path, 1, structure, price=trial_epochs, labour=Labour(4))["packs"])
 
 
 def ended_process() -> int:
@@ -75,7 +85,7 @@ def log(results: Path, pack: str, text: str) -> None:
 
 def test_a_study_that_is_planned_waits(packs: list[str], tmp_path: Path) -> None:
     status = StatusReader(tmp_path).read()
-    assert [(stage.stage, stage.planned, stage.done) for stage in status.stages] == [("first", 32, 0), ("final", 38, 0)]
+    assert [(each.stages, each.planned, each.done) for each in status.rounds] == [(("tuning",), 32, 0), ((), 38, 0)]
     assert status.packs == {"waiting": 4}
     assert (status.seconds_left, status.steps_per_second) == (None, 0.0)
     assert "left" not in status_line(status)
@@ -89,7 +99,7 @@ def test_every_state_is_told_from_the_others(packs: list[str], tmp_path: Path) -
     log(tmp_path, packs[2], "something\ntrainatlas: data.npz: no such file\n\n")
     status = StatusReader(tmp_path).read()
     assert status.packs == {"done": 1, "running": 1, "stopped": 1, "waiting": 1}
-    first = status.stages[0]
+    first = status.rounds[0]
     assert (first.planned, first.done, first.running) == (32, 8 + 3, 5)
     assert first.ends == {"ok": 8 + 1, "diverged": 1, "failed": 1}
     (stopped,) = status.stopped
@@ -112,7 +122,7 @@ def test_the_time_left_follows_the_prediction_and_what_was_measured(packs: list[
         change(content)
         path.write_text(json.dumps(content), encoding="utf-8")
 
-    change("plan.json", lambda plan: plan.update(pack_seconds=dict.fromkeys(packs, 60.0), final_seconds=100.0))
+    change("plan-1.json", lambda plan: plan.update(pack_seconds=dict.fromkeys(packs, 60.0), later_seconds=100.0))
     tell(tmp_path, packs[0])  # 200 steps at 20 a second: 10 s
     assert StatusReader(tmp_path).read().seconds_left == pytest.approx(10 + 3 * 60 + 100)
     tell(tmp_path, packs[1], steps_per_second=0.0, trial_steps=0)  # as predicted: 60 s
@@ -124,14 +134,14 @@ def test_the_time_left_follows_the_prediction_and_what_was_measured(packs: list[
     cells[header.split(",").index("seconds")] = "120"  # twice what was predicted
     pack_csv.write_text(f"{header}\n{','.join(cells)}\n", encoding="utf-8")
     assert StatusReader(tmp_path).read().seconds_left == pytest.approx((10 + 120 + 120 + 200) / 2)
-    final = {"packs": ["f" * 12, "e" * 12], "pack_seconds": {"f" * 12: 30.0, "e" * 12: 40.0}}
-    write_json(tmp_path / "plan-final.json", final)  # planned when the first stage was measured: not corrected again
+    final = NOTHING | {"packs": ["f" * 12, "e" * 12], "pack_seconds": {"f" * 12: 30.0, "e" * 12: 40.0}}
+    write_json(tmp_path / "plan-2.json", final)  # planned when the first round was measured: not corrected again
     rows = "".join(f"{pack},grid,final,{pack}\n" for pack in final["packs"])
-    (tmp_path / "plan-final.csv").write_text(f"trial_id,sample,stage,pack\n{rows}", encoding="utf-8")
+    (tmp_path / "plan-2.csv").write_text(f"trial_id,sample,stage,pack\n{rows}", encoding="utf-8")
     assert StatusReader(tmp_path).read().seconds_left == pytest.approx((10 + 120 + 120 + 30 + 40) / 2)
 
 
-def test_a_finished_stage_is_read_once(packs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_round_is_read_once(packs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for pack in packs:
         train(tmp_path, pack)
     reader = StatusReader(tmp_path)
@@ -141,7 +151,7 @@ def test_a_finished_stage_is_read_once(packs: list[str], tmp_path: Path, monkeyp
     monkeypatch.setattr(Path, "open", lambda path, *rest, **named: opened.append(path) or real(path, *rest, **named))
     assert reader.read() == before
     assert not [path for path in opened if path.name == "trials.csv"]
-    assert before.stages[0].done == 32
+    assert before.rounds[0].done == 32
 
 
 def plain() -> Console:
@@ -153,14 +163,14 @@ def printed(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_the_page_holds_stages_jobs_and_errors(packs: list[str], tmp_path: Path) -> None:
+def test_the_page_holds_rounds_jobs_and_errors(packs: list[str], tmp_path: Path) -> None:
     tell(tmp_path, packs[0], share_of_limit=0.37)
     tell(tmp_path, packs[1], process=ended_process())
     log(tmp_path, packs[1], "trainatlas: data.npz: no such file\n")
     console = plain()
     show("tiny", tmp_path, console)
     text = printed(console)
-    for words in ("tuning", "final and random", packs[0], str(os.getpid()), "37%", "no such file"):
+    for words in ("tuning", "not planned yet", packs[0], str(os.getpid()), "37%", "no such file"):
         assert words in text
     assert str(tmp_path / "logs" / "train" / f"{packs[1]}.log") in text
 
@@ -173,11 +183,11 @@ def test_no_share_of_the_limit_is_made_up(packs: list[str], tmp_path: Path) -> N
 
 
 def finish(results: Path, packs: list[str]) -> None:
-    """Let the study be all trained: nothing planned for the final stage."""
+    """Let the study be all trained: nothing planned for the second round."""
     for pack in packs:
         train(results, pack)
-    write_json(results / "plan-final.json", {"packs": [], "pack_seconds": {}})
-    (results / "plan-final.csv").write_text("trial_id,sample,stage,pack\n", encoding="utf-8")
+    write_json(results / "plan-2.json", NOTHING)
+    (results / "plan-2.csv").write_text("trial_id,sample,stage,pack\n", encoding="utf-8")
 
 
 def test_watching_without_a_terminal_is_one_line_a_time_until_all_is_done(packs: list[str], tmp_path: Path) -> None:

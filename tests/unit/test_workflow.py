@@ -13,7 +13,7 @@ import yaml
 
 from trainatlas import workflow
 from trainatlas.catalogue import structure
-from trainatlas.study.planning import write_first_plan
+from trainatlas.study.planning import plan_round
 from trainatlas.workflow import announce, hold_results, labour, pack_seconds, settle_config
 
 Content = dict[str, Any]
@@ -95,10 +95,10 @@ def test_what_trials_rest_on_beside_the_study_is_the_version_and_the_users_own_d
 def test_growth_is_told_of_a_study_that_was_planned_before(study: Path, tmp_path: Path) -> None:
     settings = settle_config({"study": str(study), "results": str(tmp_path / "results")}, refuse)
     assert settings.growth_lines() == []
-    write_first_plan(settings.study, tmp_path / "results" / "tiny", structure)
+    plan_round(settings.study, tmp_path / "results" / "tiny", 1, structure)
     assert settings.growth_lines()[0] == "tiny: 0 trials kept, 6 new, 32 planned but not trained, 0 retired"
-    (tmp_path / "results" / "tiny" / "plan.csv").write_text("a\n", encoding="utf-8")
-    assert "plan.csv: columns are" in settings.growth_lines()[0]
+    (tmp_path / "results" / "tiny" / "plan-1.csv").write_text("a\n", encoding="utf-8")
+    assert "plan-1.csv: columns are" in settings.growth_lines()[0]
 
 
 def test_an_unknown_key_is_refused_with_the_allowed_ones(study: Path) -> None:
@@ -166,10 +166,10 @@ def test_commands_are_told_and_what_the_user_set_stays(monkeypatch: pytest.Monke
 
 def test_a_pack_comes_as_early_as_its_plan_says(tmp_path: Path) -> None:
     assert pack_seconds(tmp_path, "a") == 0.0
-    (tmp_path / "plan.json").write_text('{"pack_seconds": {"a": 2.5}}', encoding="utf-8")
-    (tmp_path / "plan-final.json").write_text('{"pack_seconds": {"b": 7}}', encoding="utf-8")
+    (tmp_path / "plan-1.json").write_text('{"pack_seconds": {"a": 2.5}, "last": false}', encoding="utf-8")
+    (tmp_path / "plan-2.json").write_text('{"pack_seconds": {"b": 7}}', encoding="utf-8")
     assert [pack_seconds(tmp_path, pack) for pack in "abc"] == [2.5, 7.0, 0.0]
-    (tmp_path / "plan-final.json").write_text('{"pack_s', encoding="utf-8")
+    (tmp_path / "plan-2.json").write_text('{"pack_s', encoding="utf-8")
     assert [pack_seconds(tmp_path, pack) for pack in "abc"] == [2.5, 0.0, 0.0]
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from trainatlas.study import user_code
 from trainatlas.study.config import Study
 from trainatlas.study.designs import fraction, spread_points
@@ -168,9 +166,8 @@ _BELOW_ONE = 1 - 2**-53
 
 def _picked(levels: Sequence[str], seed: int, stream: str, draws: int) -> list[int]:
     """Return which level each draw takes: the one whose own stream has the largest number there (Thaler and Ravishankar 1998)."""
-    scores = np.stack([stream_numbers(seed, f"{stream}/{level}", draws) for level in levels])
-    picked: list[int] = scores.argmax(axis=0).tolist()
-    return picked
+    scores = [stream_numbers(seed, f"{stream}/{level}", draws).tolist() for level in levels]
+    return [of_draw.index(max(of_draw)) for of_draw in zip(*scores, strict=True)]
 
 
 def trial_of(study: Study, setting: Setting, seed: int, epochs: int | None = None, stop_epoch: int = 0) -> Trial:

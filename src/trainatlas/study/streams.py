@@ -9,9 +9,15 @@ differs between them and whatever they are packed with.
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from trainatlas.study.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = LazyModule("numpy")  # planning a grid needs none of it
 
 
 def stream_key(seed: int, stream: str) -> int:

@@ -63,10 +63,11 @@ def made_up(results: Path, seed: int) -> None:
     ids = [f"{int(number):016x}" for number in generator.integers(0, 2**60, size=int(generator.integers(1, 60)))]
     packs = [f"{int(number):012x}" for number in generator.integers(0, 2**40, size=int(generator.integers(1, 5)))]
     homes = {trial_id: str(generator.choice(packs)) for trial_id in ids}
-    for stem, part in (("plan", ids[::2]), ("plan-final", ids[1::2])):
+    for stem, part in (("plan-1", ids[::2]), ("plan-2", ids[1::2])):
         plan = pd.DataFrame([(i, "grid", "tuning", homes[i]) for i in sorted(part)], columns=list(names(PLAN_TABLE)))
         plan.to_csv(results / f"{stem}.csv", index=False)
-    (results / "plan.json").write_text('{"excluded_cells": [], "cells": 1}', encoding="utf-8")
+    (results / "plan-1.json").write_text('{"excluded_cells": [], "cells": 1, "last": false}', encoding="utf-8")
+    (results / "plan-2.json").write_text('{"last": true}', encoding="utf-8")
     for position, pack in enumerate(set(homes.values())):
         own = [i for i in ids if homes[i] == pack] + [f"retired{position}"]
         generator.shuffle(own)
@@ -93,7 +94,7 @@ def gathered_at_once(study: Study, results: Path, out: Path) -> None:
         frames = [read_table(results / "raw" / pack / f"{name}.csv", columns, "") for pack in sorted(set(plan["pack"]))]
         return pd.concat(frames, ignore_index=True)
 
-    plan = pd.concat([read_table(results / f"{stem}.csv", PLAN_TABLE, "") for stem in ("plan", "plan-final")])
+    plan = pd.concat([read_table(results / f"plan-{n}.csv", PLAN_TABLE, "").assign(round=n) for n in (1, 2)])
     trials = plan[["trial_id", *names(PLACE_COLUMNS)]].merge(read("trials", TRIAL_COLUMNS)).sort_values("trial_id")
     for name, table in GATHERED.items():
         rows = read(name, table.columns)
@@ -175,7 +176,7 @@ def test_a_full_disk_is_told_in_one_line(study: Study, tiny_disk: Path) -> None:
     made_up(tiny_disk.parent, 4)
     for path in (tiny_disk.parent).glob("*.csv"):
         (tiny_disk / path.name).write_bytes(path.read_bytes())
-    (tiny_disk / "plan.json").write_bytes((tiny_disk.parent / "plan.json").read_bytes())
+    (tiny_disk / "plan-1.json").write_bytes((tiny_disk.parent / "plan-1.json").read_bytes())
     (tiny_disk / "raw").symlink_to(tiny_disk.parent / "raw")
     with pytest.raises(UserError, match=r"^.*: cannot be written: No space left on device") as caught:
         aggregate(study, tiny_disk, 1)

@@ -14,7 +14,7 @@ from trainatlas.data import fitted
 from trainatlas.data.datasets import load
 from trainatlas.data.prepare import describe, prepare, seeds_of
 from trainatlas.study.config import Study
-from trainatlas.study.sampling import first_stage
+from trainatlas.study.rounds import plan_of_round
 from trainatlas.study.storage import read_json
 from trainatlas.train.examples import ExampleStore
 
@@ -36,7 +36,7 @@ def test_jobs_find_every_preprocessing_fitted(
                  if not fitted.PREPROCESSINGS[name].options):  # fmt: skip
         monkeypatch.setattr(kind, "learn", forbidden)
     store = ExampleStore(torch.device("cpu"), fitted=tmp_path / "fitted")
-    for item in first_stage(study):
+    for item in plan_of_round(study, 1).planned:
         store.variant(item.trial)
 
 

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainatlas.catalogue import TABLES
-from trainatlas.study.config import GridSample, RandomSample, RateRange, Study, load_study
+from trainatlas.study.config import Study, load_study
 from trainatlas.study.errors import UserError
+from trainatlas.study.ranges import RateRange
+from trainatlas.study.samples import GridSample, RandomSample
 from trainatlas.study.trial import FACTORS
 
 StudyOf = Callable[..., Study]
@@ -80,7 +82,7 @@ BAD = {
     "missing factor": (drop("factors", "init"), ["'init'", "missing"]),
     "misspelt key": (rename("pack_trials", to="pack_trails"), ["'pack_trails'", "did you mean 'pack_trials'"]),
     "misspelt required key": (rename("batch_size", to="batch_sise"), ["'batch_sise'", "did you mean 'batch_size'"]),
-    "misspelt key of a sample": (rename("samples", 0, "rates", to="rate"), ["'samples.0.rate'", "'rates'"]),
+    "misspelt key of a sample": (rename("samples", 0, "tune", to="tunes"), ["'samples.0.tunes'", "'tune'"]),
     "misspelt key of a random sample": (rename("samples", 1, "draws", to="draw"), ["'samples.1.draw'", "'draws'"]),
     "misspelt key of a rate": (rename("learning_rate", "sgd", "low", to="lwo"), ["'learning_rate.sgd.lwo'", "'low'"]),
     "misspelt key of a target": (rename("targets", 0, "metric", to="metrik"), ["'targets.0.metrik'", "'metric'"]),
@@ -90,10 +92,13 @@ BAD = {
     ),
     "name in the file": (put("name", value="mine"), ["'name'", "'tiny'"]),
     "missing key": (drop("epochs"), ["'epochs'", "missing"]),
-    "missing strategy": (drop("samples", 0, "strategy"), ["samples.0.strategy", "'grid' or 'random'"]),
+    "missing strategy": (
+        drop("samples", 0, "strategy"),
+        ["samples.0.strategy", "grid, random, coarse_to_fine, successive_halving, bayesian"],
+    ),
     "unknown strategy": (
         put("samples", 0, "strategy", value="sobol"),
-        ["samples.0.strategy", "'sobol'", "'grid' or 'random'"],
+        ["samples.0.strategy", "'sobol'", "grid, random, coarse_to_fine, successive_halving, bayesian"],
     ),
     "no samples": (put("samples", value=[]), ["samples", "[]", "at least one"]),
     "samples of one name": (put("samples", 1, "name", value="grid"), ["samples", "'grid'"]),
@@ -127,7 +132,10 @@ BAD = {
     "seed twice": (put("samples", 0, "seeds", value=[1, 1]), ["samples.0.seeds", "seed 1", "once"]),
     "tuning and final seed": (put("samples", 0, "seeds", value=[0, 1]), ["samples.0", "[0]", "tuning_seeds"]),
     "no draws": (put("samples", 1, "draws", value=0), ["samples.1.draws", "0", "greater than or equal to 1"]),
-    "no rates": (put("samples", 0, "rates", value=0), ["samples.0.rates", "0", "greater than or equal to 1"]),
+    "no rates": (
+        put("samples", 0, "tune", "learning_rate", value=0),
+        ["samples.0.tune.learning_rate", "0", "greater than or equal to 1"],
+    ),
     "no epochs": (put("epochs", value=0), ["epochs", "0", "greater than or equal to 1"]),
     "half an epoch": (put("epochs", value=0.5), ["epochs", "0.5", "integer"]),
     "YAML's yes for epochs": (put("epochs", value=True), ["epochs", "true", "integer"]),
@@ -264,7 +272,7 @@ def test_a_study_says_what_its_file_says(tiny: Content, study_of: StudyOf) -> No
     assert study.learning_rate["sgd"] == RateRange(low=0.03, high=0.3)
     grid, random = study.samples
     assert isinstance(grid, GridSample) and isinstance(random, RandomSample)
-    assert (grid.rates, grid.tuning_seeds, grid.seeds) == (2, (0,), (1, 2))
+    assert (grid.tune, grid.tuning_seeds, grid.seeds) == ({"learning_rate": 2}, (0,), (1, 2))
     assert (random.draws, random.seeds) == (6, (3, 4))
     assert [target.column for target in study.targets] == [
         "steps_to_validation_accuracy_0.2",

@@ -15,10 +15,10 @@ from trainatlas.study.checksums import CHECKSUMS
 from trainatlas.study.config import Probes, Study
 from trainatlas.study.errors import UserError
 from trainatlas.study.growth import Growth, growth
-from trainatlas.study.planning import pack_path, selected_path, write_first_plan, write_plan
-from trainatlas.study.sampling import final_stage
-from trainatlas.study.storage import write_csv
-from trainatlas.study.trial import FACTORS, Trial
+from trainatlas.study.planning import pack_path, plan_path, plan_round
+from trainatlas.study.rounds import plan_of_round
+from trainatlas.study.sampling import Setting
+from trainatlas.study.trial import Trial
 
 Content = dict[str, Any]
 StudyOf = Callable[..., Study]
@@ -41,15 +41,9 @@ def train(results: Path, packs: list[str]) -> None:
 
 def finish(study: Study, results: Path) -> None:
     """Plan and 'train' a study, the lowest rate chosen everywhere."""
-    train(results, write_first_plan(study, results, structure)["packs"])
-    sample = study.samples[0]
-    rates = [(sample.name, cell, study.rate_range(cell["optimizer"]).low) for cell in study.cells()]
-    write_csv(
-        selected_path(results),
-        ["sample", *FACTORS, "learning_rate"],
-        [(name, *cell.values(), rate) for name, cell, rate in rates],
-    )
-    train(results, write_plan(study, results, "final", final_stage(study, rates), structure)["packs"])
+    train(results, plan_round(study, results, 1, structure)["packs"])
+    chosen = [Setting(cell, {"learning_rate": study.rate_range(cell["optimizer"]).low}) for cell in study.cells()]
+    train(results, plan_round(study, results, 2, structure, chosen=chosen)["packs"])
 
 
 @pytest.fixture
@@ -98,7 +92,7 @@ def test_a_new_level_asks_for_its_tuning_and_then_its_final_runs(
 def test_other_rates_keep_those_they_share_and_leave_final_runs_open(
     tiny: Content, study_of: StudyOf, finished: Path
 ) -> None:
-    tiny["samples"][0]["rates"] = 3  # the two ends of the range, and its middle
+    tiny["samples"][0]["tune"]["learning_rate"] = 3  # the two ends of the range, and its middle
     tiny["samples"] = tiny["samples"][:1]
     found = compare(study_of(tiny), finished)
     assert (found.kept, found.new, found.retired, found.unsettled) == (32, 16, 6, 32)
@@ -120,7 +114,7 @@ def test_a_level_that_comes_back_finds_its_runs_again(tiny: Content, study_of: S
 
 def test_a_pack_that_is_not_trained_waits(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
     study = study_of(tiny)
-    packs = write_first_plan(study, tmp_path, structure)["packs"]
+    packs = plan_round(study, tmp_path, 1, structure)["packs"]
     train(tmp_path, packs[:1])
     trained = len(planning.read_pack(pack_path(tmp_path, packs[0])).trials)
     found = compare(study, tmp_path)
@@ -163,12 +157,12 @@ def test_changed_files_of_the_users_own_train_again_and_say_so(
 
 
 def drawn(study: Study) -> list[str]:
-    return [item.trial.activation for item in final_stage(study, [])]
+    return [item.trial.activation for item in plan_of_round(study, 2).planned]
 
 
-def test_a_broken_table_of_rates_is_named(tiny: Content, study_of: StudyOf, finished: Path) -> None:
-    selected_path(finished).write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"selected\.csv: cannot be read as a table"):
+def test_a_broken_plan_of_the_final_runs_is_named(tiny: Content, study_of: StudyOf, finished: Path) -> None:
+    plan_path(finished, 2).write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"plan-2\.csv: columns are \['a', 'b'\]; allowed: trial_id, "):
         compare(study_of(tiny), finished)
 
 

@@ -31,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, list[in
         study = Study.model_construct(name="tiny", probes="light", pack_trials=1)
         for seed in seeds:
             planned = [Planned(replace(TRIAL, seed=seed), "grid", "final")]
-            for pack in write_plan(study, results, "first", planned, structure)["packs"]:
+            for pack in write_plan(study, results, 1, planned, structure)["packs"]:
                 if not (kept / pack).exists():
                     train_pack(
                         read_pack(pack_path(results, pack)), kept / pack, torch.device("cpu"), 0.0, lambda line: None
@@ -52,14 +52,14 @@ def content(results: Path) -> dict[str, bytes]:
 def test_packs_of_several_folders_are_taken_over_byte_for_byte(trained: Trained, tmp_path: Path) -> None:
     sources = [trained(tmp_path / "a", [1, 2]), trained(tmp_path / "b", [2, 3])]
     target = trained(tmp_path / "here", [0])
-    assert summary_path(target, "first").exists()
+    assert summary_path(target, 1).exists()
     assert merge(sources, target) == Merged(packs=3, trials=3, known=1, untrained=0)
     merged = content(target)
     for source in sources:
         of_packs = {name: text for name, text in content(source).items() if name.startswith(("raw", "packs"))}
         assert of_packs.items() <= merged.items()
     assert set(existing_homes(target)) == {replace(TRIAL, seed=seed).trial_id for seed in range(4)}
-    assert not summary_path(target, "first").exists(), "the study is planned anew"
+    assert not summary_path(target, 1).exists(), "the study is planned anew"
     assert merge(sources, target).packs == 0
 
 
@@ -73,7 +73,7 @@ def test_a_trial_that_waits_here_is_at_home_where_it_was_trained(trained: Traine
         target, source = tmp_path / f"here{other}", trained(tmp_path / f"a{other}", [1])
         study = Study.model_construct(name="tiny", probes="light", pack_trials=9)
         both = [Planned(replace(TRIAL, seed=seed), "grid", "final") for seed in (1, other)]
-        write_plan(study, target, "first", both, structure)
+        write_plan(study, target, 1, both, structure)
         merge([source], target)
         (pack,) = (path.stem for path in (source / "packs").iterdir())
         assert existing_homes(target)[replace(TRIAL, seed=1).trial_id] == pack

@@ -23,14 +23,14 @@ from trainatlas.study.planning import (
     existing_homes,
     form_stacks,
     pack_path,
+    plan_round,
     read_pack,
     read_plan,
     summary_path,
     trial_epochs,
-    write_first_plan,
-    write_plan,
 )
-from trainatlas.study.sampling import final_stage, first_stage
+from trainatlas.study.rounds import plan_of_round
+from trainatlas.study.sampling import Planned, Setting
 from trainatlas.study.storage import read_json
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 
@@ -58,6 +58,10 @@ TRIALS = st.lists(
     max_size=150,
     unique=True,
 )
+
+
+def first_round(study: Study) -> list[Planned]:
+    return plan_of_round(study, 1).planned
 
 
 def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -114,13 +118,13 @@ def test_prices_and_workers_move_whole_stacks_and_change_none(
     """What a trial's numbers may depend on, the company it is trained in, is the same whatever the clock said."""
     tiny["pack_trials"] = 5
     study = study_of(tiny)
-    write_first_plan(study, tmp_path / "one", structure)
-    summary = write_first_plan(study, tmp_path / "other", structure, price, labour)
-    expected = form_stacks([item.trial for item in first_stage(study)], structure, 5)
+    plan_round(study, tmp_path / "one", 1, structure)
+    summary = plan_round(study, tmp_path / "other", 1, structure, price=price, labour=labour)
+    expected = form_stacks([item.trial for item in first_round(study)], structure, 5)
     assert stacks_of(tmp_path / "one") == sorted(expected, key=lambda stack: stack[0].trial_id)
     assert stacks_of(tmp_path / "other") == stacks_of(tmp_path / "one")
-    rows = read_plan(tmp_path / "other", "first")
-    assert sorted(row["trial_id"] for row in rows) == sorted(item.trial.trial_id for item in first_stage(study))
+    rows = read_plan(tmp_path / "other", 1)
+    assert sorted(row["trial_id"] for row in rows) == sorted(item.trial.trial_id for item in first_round(study))
     assert len({row["trial_id"] for row in rows}) == len(rows)
     assert sum(summary["pack_seconds"].values()) == pytest.approx(
         sum(price(stack, "light") for stack in expected), abs=0.005
@@ -128,36 +132,37 @@ def test_prices_and_workers_move_whole_stacks_and_change_none(
     assert set(summary["pack_seconds"]) == set(summary["packs"])
 
 
-def test_a_pack_of_the_format_before_is_still_read(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
-    summary = write_first_plan(study_of(tiny), tmp_path, structure)
+def test_a_pack_of_the_format_before_is_refused(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
+    summary = plan_round(study_of(tiny), tmp_path, 1, structure)
     path = pack_path(tmp_path, summary["packs"][0])
-    content = read_json(path, "") | {"format": 2}
-    trials = read_pack(path).trials
-    del content["stacks"], content["seconds"]
+    content = read_json(path, "") | {"format": 3}
+    del content["parents"], content["keeps_weights"]
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert (read_pack(path).trials, read_pack(path).stacks) == (trials, ())
-    assert write_first_plan(study_of(tiny), tmp_path, structure)["packs"] == summary["packs"]
+    with pytest.raises(
+        UserError, match=rf"{path.name}: is no pack file \('parents'\); delete it and run `trainatlas plan`"
+    ):
+        read_pack(path)
 
 
-def test_the_summary_foresees_what_the_final_stage_costs(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
+def test_the_summary_foresees_what_later_rounds_cost(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
     def price(stack: Sequence[Trial], probes: str) -> float:
         return len(stack) * (2.0 if probes == "standard" else 1.0)
 
-    summary = write_first_plan(study_of(tiny), tmp_path, structure, price)
-    assert summary["final_seconds"] == (32 + 6) * 2.0
+    summary = plan_round(study_of(tiny), tmp_path, 1, structure, price=price)
+    assert (summary["later_trials"], summary["later_seconds"]) == (32 + 6, (32 + 6) * 2.0)
 
 
 def test_the_plan_lists_every_trial_with_its_pack(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
     study = study_of(tiny)
-    summary = write_first_plan(study, tmp_path, structure)
-    rows = read_plan(tmp_path, "first")
-    expected = {(item.trial.trial_id, item.sample, item.stage) for item in first_stage(study)}
+    summary = plan_round(study, tmp_path, 1, structure)
+    rows = read_plan(tmp_path, 1)
+    expected = {(item.trial.trial_id, item.sample, item.stage) for item in first_round(study)}
     assert {(row["trial_id"], row["sample"], row["stage"]) for row in rows} == expected
     assert len(rows) == len(expected) == summary["trials"]
-    assert summary == read_json(summary_path(tmp_path, "first"), "")
+    assert summary == read_json(summary_path(tmp_path, 1), "")
     assert summary["packs"] == sorted({row["pack"] for row in rows})
     assert summary["trials_by_stage"] == {"tuning": 32}
-    assert (summary["cells"], summary["draws"], summary["final_runs"]) == (16, 6, 32)
+    assert (summary["cells"], summary["later_trials"], summary["last"]) == (16, 6 + 32, False)
     packs = {name: read_pack(pack_path(tmp_path, name)) for name in summary["packs"]}
     for row in rows:
         homes = [name for name, pack in packs.items() if row["trial_id"] in {t.trial_id for t in pack.trials}]
@@ -169,7 +174,7 @@ def test_the_summary_counts_excluded_cells_by_reason(tiny: Content, study_of: St
         {"when": {"activation": ["tanh"], "init": ["normal"]}, "reason": "too slow"},
         {"when": {"activation": ["tanh"], "optimizer": ["sgd"]}, "reason": "known"},
     ]
-    summary = write_first_plan(study_of(tiny), tmp_path, structure)
+    summary = plan_round(study_of(tiny), tmp_path, 1, structure)
     counts = {entry["reason"]: entry["cells"] for entry in summary["excluded_cells"]}
     assert counts == {"too slow": 4, "known": 2}  # a cell that two rules exclude counts for the first
     assert summary["cells"] == 10
@@ -180,8 +185,8 @@ def test_tuning_runs_are_probed_lightly_if_at_all_and_the_others_as_the_study_sa
     probes: str, tiny: Content, study_of: StudyOf, tmp_path: Path
 ) -> None:
     study = study_of(tiny | {"probes": probes})
-    summary = write_first_plan(study, tmp_path, structure)
-    stages = {row["trial_id"]: row["stage"] for row in read_plan(tmp_path, "first")}
+    summary = plan_round(study, tmp_path, 1, structure)
+    stages = {row["trial_id"]: row["stage"] for row in read_plan(tmp_path, 1)}
     for name in summary["packs"]:
         pack = read_pack(pack_path(tmp_path, name))
         (stage,) = {stages[trial.trial_id] for trial in pack.trials}
@@ -190,9 +195,9 @@ def test_tuning_runs_are_probed_lightly_if_at_all_and_the_others_as_the_study_sa
 
 def test_planning_twice_writes_no_pack_anew(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
     study = study_of(tiny)
-    first = write_first_plan(study, tmp_path, structure)
+    first = plan_round(study, tmp_path, 1, structure)
     before = files_of(tmp_path / "packs")
-    assert write_first_plan(study, tmp_path, structure) == first
+    assert plan_round(study, tmp_path, 1, structure) == first
     assert files_of(tmp_path / "packs") == before
 
 
@@ -203,7 +208,7 @@ def test_planning_twice_writes_no_pack_anew(tiny: Content, study_of: StudyOf, tm
         lambda study: study["factors"]["normalisation"].append("batch"),
         lambda study: study["factors"]["preprocessing"].insert(0, "pca(components=5)"),
         lambda study: study["samples"][0].update(tuning_seeds=[0, 5]),
-        lambda study: study["samples"][0].update(rates=3),
+        lambda study: study["samples"][0].update(tune={"learning_rate": 3}),
         lambda study: study["samples"][1].update(draws=40),
         lambda study: study.update(pack_trials=5),
         lambda study: study.update(epochs=3),
@@ -213,50 +218,51 @@ def test_planning_twice_writes_no_pack_anew(tiny: Content, study_of: StudyOf, tm
 def test_growing_a_study_never_forms_a_pack_anew(
     grow: Callable[[Content], None], tiny: Content, study_of: StudyOf, tmp_path: Path
 ) -> None:
-    write_first_plan(study_of(tiny), tmp_path, structure)
+    plan_round(study_of(tiny), tmp_path, 1, structure)
     before, homes = files_of(tmp_path / "packs"), existing_homes(tmp_path)
     grow(tiny)
     grown = study_of(tiny)
-    write_first_plan(grown, tmp_path, structure)
+    plan_round(grown, tmp_path, 1, structure)
     after = files_of(tmp_path / "packs")
     assert {name: after[name] for name in before} == before
     new_packs = [read_pack(tmp_path / "packs" / name) for name in after if name not in before]
     in_new_packs = {trial.trial_id for pack in new_packs for trial in pack.trials}
-    wanted = {item.trial.trial_id for item in first_stage(grown)}
+    wanted = {item.trial.trial_id for item in first_round(grown)}
     assert in_new_packs == wanted - set(homes)
-    assert {row["trial_id"] for row in read_plan(tmp_path, "first")} == wanted
+    assert {row["trial_id"] for row in read_plan(tmp_path, 1)} == wanted
 
 
 def test_a_trial_that_returns_finds_its_pack_again(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
     study = study_of(tiny)
-    write_first_plan(study, tmp_path, structure)
-    rows, files = read_plan(tmp_path, "first"), files_of(tmp_path / "packs")
+    plan_round(study, tmp_path, 1, structure)
+    rows, files = read_plan(tmp_path, 1), files_of(tmp_path / "packs")
     smaller = tiny | {"factors": tiny["factors"] | {"activation": ["relu"]}}
-    write_first_plan(study_of(smaller), tmp_path, structure)
-    assert len(read_plan(tmp_path, "first")) < len(rows)
-    write_first_plan(study_of(tiny), tmp_path, structure)
-    assert read_plan(tmp_path, "first") == rows
+    plan_round(study_of(smaller), tmp_path, 1, structure)
+    assert len(read_plan(tmp_path, 1)) < len(rows)
+    plan_round(study_of(tiny), tmp_path, 1, structure)
+    assert read_plan(tmp_path, 1) == rows
     assert files.items() <= files_of(tmp_path / "packs").items()
 
 
 def test_final_runs_get_packs_of_their_own(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
     study = study_of(tiny)
-    first = write_first_plan(study, tmp_path, structure)
-    rates = [("grid", cell, 0.1) for cell in study.cells()]
-    final = write_plan(study, tmp_path, "final", final_stage(study, rates), structure)
+    first = plan_round(study, tmp_path, 1, structure)
+    chosen = [Setting(cell, {"learning_rate": 0.1}) for cell in study.cells()]
+    final = plan_round(study, tmp_path, 2, structure, chosen=chosen)
     assert final["trials_by_stage"] == {"final": 32, "random": 6}
+    assert (final["last"], final["later_trials"], final["later_seconds"]) == (True, 0, 0)
     assert set(first["packs"]).isdisjoint(final["packs"])
-    assert write_first_plan(study, tmp_path, structure) == first
+    assert plan_round(study, tmp_path, 1, structure) == first
 
 
 def test_raising_the_training_version_plans_all_packs_anew(
     tiny: Content, study_of: StudyOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = study_of(tiny)
-    old = write_first_plan(study, tmp_path, structure)
+    old = plan_round(study, tmp_path, 1, structure)
     monkeypatch.setattr(planning, "TRAINING_VERSION", TRAINING_VERSION + 1)
     monkeypatch.setattr(trial, "TRAINING_VERSION", TRAINING_VERSION + 1)
-    new = write_first_plan(study, tmp_path, structure)
+    new = plan_round(study, tmp_path, 1, structure)
     assert set(new["packs"]).isdisjoint(old["packs"])
     for name in old["packs"]:
         with pytest.raises(UserError, match=rf"{name}\.json: training_version is {TRAINING_VERSION}; allowed: "):
@@ -305,8 +311,8 @@ def first_trial(content: Any) -> Any:
 def test_an_altered_pack_is_refused_with_its_name(
     spoil: Callable[[Path], object], tiny: Content, study_of: StudyOf, tmp_path: Path
 ) -> None:
-    summary = write_first_plan(study_of(tiny), tmp_path, structure)
-    stages = {row["pack"]: row["stage"] for row in read_plan(tmp_path, "first")}
+    summary = plan_round(study_of(tiny), tmp_path, 1, structure)
+    stages = {row["pack"]: row["stage"] for row in read_plan(tmp_path, 1)}
     path = pack_path(tmp_path, next(name for name in summary["packs"] if stages[name] == "tuning"))
     read_pack(path)
     spoil(path)
@@ -325,15 +331,15 @@ def test_a_broken_pack_file_stops_planning_with_its_name(
     broken.parent.mkdir()
     broken.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=r"0123456789ab\.json: "):
-        write_first_plan(study_of(tiny), tmp_path, structure)
+        plan_round(study_of(tiny), tmp_path, 1, structure)
 
 
 def test_a_plan_with_other_columns_is_refused(tiny: Content, study_of: StudyOf, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"plan\.csv: no such file; `trainatlas plan` makes it"):
-        read_plan(tmp_path, "first")
-    (tmp_path / "plan.csv").write_text("trial_id,pack\na,b\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"plan\.csv: columns are .*; allowed: trial_id, sample, stage, pack"):
-        read_plan(tmp_path, "first")
+    with pytest.raises(UserError, match=r"plan-1\.csv: no such file; `trainatlas plan` makes it"):
+        read_plan(tmp_path, 1)
+    (tmp_path / "plan-1.csv").write_text("trial_id,pack\na,b\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"plan-1\.csv: columns are .*; allowed: trial_id, sample, stage, pack"):
+        read_plan(tmp_path, 1)
 
 
 def test_trials_of_unlike_shapes_do_not_share_a_structure() -> None:
@@ -382,7 +388,7 @@ print(sorted(set(sys.argv[-1].split(",")) & set(sys.modules)))
     done = python(lines, "plan", study, "--results", tmp_path, ",".join(HEAVY))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
-    assert (tmp_path / "tiny" / "plan.json").exists()
+    assert (tmp_path / "tiny" / "plan-1.json").exists()
 
 
 def test_the_snakefile_imports_nothing_heavy(python: Python) -> None:

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from trainatlas.study.config import Study
-from trainatlas.study.sampling import Planned, final_stage, first_stage
+from trainatlas.study.rounds import plan_of_round
+from trainatlas.study.sampling import Planned, Setting
 from trainatlas.study.trial import FACTORS, Trial
 
 StudyOf = Callable[..., Study]
@@ -27,17 +28,27 @@ def large(digits: Content, study_of: StudyOf) -> tuple[Study, list[Trial]]:
 
 
 def all_planned(study: Study) -> list[Planned]:
-    """Everything that both stages plan, with one rate for every cell."""
-    grids = any(sample.strategy == "grid" for sample in study.samples)
-    return first_stage(study) + final_stage(study, rates_of(study) if grids else [])
+    """Everything that both rounds plan, with one rate for every cell."""
+    first = plan_of_round(study, 1)
+    return first.planned if first.last else first.planned + second_round(study, settings_of(study))
 
 
 def trials(study: Study, stage: str) -> list[Trial]:
     return [planned.trial for planned in all_planned(study) if planned.stage == stage]
 
 
-def rates_of(study: Study, rate: float = 0.1) -> list[tuple[str, dict[str, str], float]]:
-    return [("grid", cell, rate) for cell in study.cells()]
+def settings_of(study: Study) -> list[Setting]:
+    return [Setting(cell, {"learning_rate": 0.1}) for cell in study.cells()]
+
+
+def first_round(study: Study) -> list[Planned]:
+    return plan_of_round(study, 1).planned
+
+
+def second_round(study: Study, chosen: list[Setting]) -> list[Planned]:
+    found = plan_of_round(study, 2, None, chosen)
+    assert found.last
+    return found.planned
 
 
 def test_every_drawn_rate_lies_in_the_range_of_its_optimizer(large: tuple[Study, list[Trial]]) -> None:
@@ -211,23 +222,24 @@ def test_every_trial_is_planned_once(tiny: Content, study_of: StudyOf) -> None:
 
 def test_final_runs_take_the_chosen_rates_to_every_final_seed(tiny: Content, study_of: StudyOf) -> None:
     study = study_of(tiny)
-    rates = [(name, cell, 0.01 * (1 + i)) for i, (name, cell, _) in enumerate(rates_of(study))]
-    planned = [item for item in final_stage(study, rates) if item.stage == "final"]
+    rates = [(cell, 0.01 * (1 + i)) for i, cell in enumerate(study.cells())]
+    chosen = [Setting(cell, {"learning_rate": rate}) for cell, rate in rates]
+    planned = [item for item in second_round(study, chosen) if item.stage == "final"]
     assert {(item.trial.cell, item.trial.learning_rate, item.trial.seed) for item in planned} == {
-        (tuple(cell.values()), rate, seed) for _, cell, rate in rates for seed in (1, 2)
+        (tuple(cell.values()), rate, seed) for cell, rate in rates for seed in (1, 2)
     }
 
 
 def test_final_seeds_differ_from_tuning_seeds(digits: Content, study_of: StudyOf) -> None:
     study = study_of(digits)
     tuned = {trial.seed for trial in trials(study, "tuning")}
-    final = {planned.trial.seed for planned in final_stage(study, rates_of(study))}
+    final = {planned.trial.seed for planned in second_round(study, settings_of(study))}
     assert tuned and final and tuned.isdisjoint(final)
 
 
 def test_the_study_decides_all_the_rest(tiny: Content, study_of: StudyOf) -> None:
     tiny |= {"validation_share": 0.25, "test_share": 0.15}
-    for planned in first_stage(study_of(tiny)):
+    for planned in first_round(study_of(tiny)):
         trial = planned.trial
         assert (trial.data, trial.network, trial.epochs, trial.batch_size) == ("digits", "mlp(width=8)", 2, 64)
         assert (trial.validation_share, trial.test_share) == (0.25, 0.15)
@@ -238,12 +250,12 @@ def ids(planned: list[Planned]) -> set[str]:
 
 
 def test_identities_survive_another_name_order_and_growth(tiny: Content, study_of: StudyOf) -> None:
-    before = first_stage(study_of(tiny))
-    assert ids(first_stage(study_of(tiny, "renamed"))) == ids(before)
+    before = first_round(study_of(tiny))
+    assert ids(first_round(study_of(tiny, "renamed"))) == ids(before)
     reordered = tiny | {"factors": {key: tiny["factors"][key][::-1] for key in reversed(tiny["factors"])}}
-    assert ids(first_stage(study_of(reordered))) == ids(before)
+    assert ids(first_round(study_of(reordered))) == ids(before)
     tiny["factors"]["activation"].append("sigmoid")
     tiny["samples"][1]["draws"] = 12
-    grown = first_stage(study_of(tiny))
+    grown = first_round(study_of(tiny))
     tuned = [item for item in before if item.stage == "tuning"]
     assert ids(tuned) < ids(grown)

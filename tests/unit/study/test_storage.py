@@ -168,7 +168,7 @@ def test_json_does_not_depend_on_the_order_of_its_keys(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
 def test_json_that_cannot_be_read_names_the_file_and_what_makes_it(content: bytes | None, tmp_path: Path) -> None:
-    path = tmp_path / "plan.json"
+    path = tmp_path / "plan-1.json"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=rf"^{path}: .*`trainatlas plan` makes it"):

@@ -14,8 +14,8 @@ from trainatlas.model.activations import ACTIVATIONS, gain, maximum_slope
 from trainatlas.study import user_code
 from trainatlas.study.config import Study, load_study
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import pack_path, read_pack, write_first_plan
-from trainatlas.study.sampling import first_stage
+from trainatlas.study.planning import pack_path, plan_round, read_pack
+from trainatlas.study.rounds import plan_of_round
 from trainatlas.study.trial import Trial
 
 Content = dict[str, Any]
@@ -77,7 +77,7 @@ def test_its_largest_slope_and_gain_are_measured(load: Callable[..., Study]) -> 
 
 
 def first_trials(study: Study, activation: str) -> list[Trial]:
-    return [item.trial for item in first_stage(study) if item.trial.activation == activation]
+    return [item.trial for item in plan_of_round(study, 1).planned if item.trial.activation == activation]
 
 
 def test_an_edited_file_makes_other_trials_and_leaves_those_without_it_alone(load: Callable[..., Study]) -> None:
@@ -92,7 +92,7 @@ def test_an_edited_file_makes_other_trials_and_leaves_those_without_it_alone(loa
 
 def test_packs_hold_the_file_as_it_was_planned(load: Callable[..., Study], tmp_path: Path) -> None:
     study = load("mine.py:squareplus")
-    summary = write_first_plan(study, tmp_path / "results", structure)
+    summary = plan_round(study, tmp_path / "results", 1, structure)
     (tmp_path / "mine.py").write_text("raise SystemExit\n", encoding="utf-8")
     user_code.register({"mine.py": "def squareplus(x): return x * 0"})
     packs = [read_pack(pack_path(tmp_path / "results", pack)) for pack in summary["packs"]]
@@ -101,7 +101,7 @@ def test_packs_hold_the_file_as_it_was_planned(load: Callable[..., Study], tmp_p
 
 
 def test_a_pack_whose_file_was_altered_is_refused(load: Callable[..., Study], tmp_path: Path) -> None:
-    summary = write_first_plan(load("mine.py:squareplus"), tmp_path / "results", structure)
+    summary = plan_round(load("mine.py:squareplus"), tmp_path / "results", 1, structure)
     for pack in summary["packs"]:
         path = pack_path(tmp_path / "results", pack)
         content = json.loads(path.read_text(encoding="utf-8"))

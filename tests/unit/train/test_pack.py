@@ -14,7 +14,7 @@ from trainatlas.analysis.tables import read_table
 from trainatlas.catalogue import structure
 from trainatlas.costs import structure_key
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import Pack, form_stacks, write_first_plan
+from trainatlas.study.planning import Pack, form_stacks, plan_round
 from trainatlas.study.progress import Watched
 from trainatlas.study.trial import Trial
 from trainatlas.train import pack as module
@@ -246,7 +246,7 @@ def test_progress_is_said_stack_by_stack(tmp_path: Path) -> None:
 
 @pytest.fixture
 def pack_file(tiny: dict[str, Any], study_of: Callable[..., Any], tmp_path: Path) -> Path:
-    summary = write_first_plan(study_of(tiny), tmp_path, structure)
+    summary = plan_round(study_of(tiny), tmp_path, 1, structure)
     return tmp_path / "packs" / f"{summary['packs'][0]}.json"
 
 
