@@ -17,8 +17,11 @@ from trainatlas.analysis.effects import (
     random_shares,
     variance_shares,
 )
+from trainatlas.analysis.importance import importance, parameter_columns
 from trainatlas.analysis.layers import histogram_choice, layer_gains, layer_summaries
 from trainatlas.analysis.order import TrialOrder
+from trainatlas.analysis.screening import Progress, abort_rule, screening
+from trainatlas.analysis.search import range_edges, rate_laws, search_tables
 from trainatlas.analysis.summaries import (
     cell_summaries,
     coverage,
@@ -41,6 +44,7 @@ from trainatlas.analysis.training import (
     unit_summaries,
 )
 from trainatlas.study.config import Study
+from trainatlas.study.splits import part_sizes
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import Column, names
 
@@ -61,6 +65,10 @@ class Gathered:
         Histograms of the final runs before training.
     selected
         The rate chosen for each cell.
+    epochs
+        Validation accuracy after whole epochs, of tuning runs and random draws: trial_id, epoch and accuracy.
+    rises
+        By how much each trial's loss rose at most: trial_id and rise.
     """
 
     trials: pd.DataFrame
@@ -68,6 +76,8 @@ class Gathered:
     layers: pd.DataFrame
     histograms: pd.DataFrame
     selected: pd.DataFrame
+    epochs: pd.DataFrame
+    rises: pd.DataFrame
 
 
 _CURVES = ["step", "split", "loss"]
@@ -89,7 +99,8 @@ def read_gathered(study: Study, results: Path) -> Gathered:
     made_by = "trainatlas aggregate"
     trials = read_table(results / "trials.csv", trial_columns(study), made_by)
     final = TrialOrder(trials.loc[trials["stage"] == "final", "trial_id"])
-    curves = scan_table(results / "curves.csv", CURVE_COLUMNS, made_by)
+    progress = Progress(trials)
+    curves = progress.passing(scan_table(results / "curves.csv", CURVE_COLUMNS, made_by))
     layers = scan_table(results / "layers.csv", LAYER_COLUMNS, made_by)
     histograms = scan_table(results / "histograms.csv", HISTOGRAM_COLUMNS, made_by)
     return Gathered(
@@ -98,6 +109,8 @@ def read_gathered(study: Study, results: Path) -> Gathered:
         _of(final, layers, _LAYERS),
         _of(final, (part[part["step"] == 0] for part in histograms), _HISTOGRAMS),
         read_table(results / "selected.csv", SELECTED_COLUMNS, "trainatlas select"),
+        progress.epochs,
+        progress.rises,
     )
 
 
@@ -126,15 +139,19 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
     levels = {factor: study.factors[factor] for factor in study.varied}
     final = trials[trials["stage"] == "final"].astype(dict.fromkeys(FACTORS, "category"))
     cells = cell_summaries(final, gathered.selected)
-    draws = trials[trials["stage"] == "random"]
+    draws = trials[trials["stage"] == "random"].sort_values("trial_id")
+    tuning = trials[trials["stage"] == "tuning"]
+    chance = 1 / study.facts.classes
+    positions = _positions(study, draws)
+    searches, search_differences = search_tables(gathered.trials, chance)
     return {
         "effects": variance_shares(final),
-        "random_effects": random_shares(draws, _positions(study, draws)),
+        "random_effects": random_shares(draws, positions),
         "differences": paired_differences(final, levels),
         "interactions": interaction_means(final, levels),
         "levels": level_summaries(final, cells, levels),
         "cells": cells,
-        "rates": rate_sensitivity(trials[trials["stage"] == "tuning"], gathered.selected),
+        "rates": rate_sensitivity(tuning, gathered.selected),
         "convergence": convergence(final, study.targets, levels),
         "curves": curve_summaries(final, gathered.curves, _best_trials(final, cells, levels), levels),
         "units": unit_summaries(final, gathered.layers),
@@ -142,6 +159,16 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "layer_gains": layer_gains(final, gathered.layers),
         "histograms": histogram_choice(final, gathered.histograms, study.factors),
         "coverage": coverage(trials, levels),
+        "search": searches,
+        "search_differences": search_differences,
+        "rate_laws": rate_laws(draws, chance),
+        "range_edges": range_edges(tuning, chance),
+        "importance": importance(
+            draws[[*FACTORS, *parameter_columns(draws)]].assign(learning_rate=positions),
+            draws["final_validation_accuracy"].to_numpy(),
+        ),
+        "screening": screening(gathered.trials, gathered.epochs, chance),
+        "abort_rule": abort_rule(gathered.trials, gathered.rises, chance, _validation_examples(study)),
     }
 
 
@@ -171,6 +198,10 @@ def _positions(study: Study, draws: pd.DataFrame) -> pd.Series:
     high = ranges.map(lambda range_: range_.high).astype(float)
     position: pd.Series = np.log(draws["learning_rate"] / low) / np.log(high / low)
     return position.fillna(0.0)  # a range of a single rate has no inside
+
+
+def _validation_examples(study: Study) -> int:
+    return part_sizes(study.facts.examples, study.validation_share, study.test_share, study.facts.given).validation
 
 
 def _best_trials(

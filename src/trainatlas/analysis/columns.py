@@ -298,5 +298,12 @@ ANALYSIS_TABLES: dict[str, tuple[Column, ...]] = {
     "layer_gains": LAYER_GAIN_COLUMNS,
     "histograms": HISTOGRAM_CHOICE_COLUMNS,
     "coverage": COVERAGE_COLUMNS,
+    "search": SEARCH_COLUMNS,
+    "search_differences": SEARCH_DIFFERENCE_COLUMNS,
+    "rate_laws": RATE_LAW_COLUMNS,
+    "range_edges": RANGE_EDGE_COLUMNS,
+    "importance": IMPORTANCE_COLUMNS,
+    "screening": SCREENING_COLUMNS,
+    "abort_rule": ABORT_COLUMNS,
 }
 """Every table of the analysis, by the name of its file under `analysis/`."""
