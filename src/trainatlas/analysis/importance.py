@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.ensemble import RandomForestRegressor
 
 from trainatlas.analysis.columns import IMPORTANCE_COLUMNS
 from trainatlas.analysis.effects import MINIMUM_DRAWS, REMAINDER
 from trainatlas.analysis.intervals import CONFIDENCE
+from trainatlas.study.lazy import LazyModule
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import names
+
+if TYPE_CHECKING:
+    from sklearn import ensemble
+else:
+    ensemble = LazyModule("sklearn.ensemble")
 
 FOREST_TRIALS = 2_000
 """Draws that the forest learns from, at most."""
@@ -184,9 +189,9 @@ def importance(parameters: pd.DataFrame, accuracy: np.ndarray, seed: int = 0) ->
     return ordered[list(names(IMPORTANCE_COLUMNS))].reset_index(drop=True)
 
 
-def _forest(features: int, trees: int, seed: int, oob_score: bool = False) -> RandomForestRegressor:
+def _forest(features: int, trees: int, seed: int, oob_score: bool = False) -> ensemble.RandomForestRegressor:
     """Return a forest; a split is chosen among about half of the features, or pairs that do nothing alone stay unseen."""
-    return RandomForestRegressor(
+    return ensemble.RandomForestRegressor(
         n_estimators=trees,
         max_features=features // 2 + 1,
         min_samples_leaf=LEAF_TRIALS,
@@ -196,6 +201,6 @@ def _forest(features: int, trees: int, seed: int, oob_score: bool = False) -> Ra
     )
 
 
-def _forest_shares(forest: RandomForestRegressor, laws: Sequence[Law]) -> np.ndarray:
+def _forest_shares(forest: ensemble.RandomForestRegressor, laws: Sequence[Law]) -> np.ndarray:
     result: np.ndarray = np.mean([tree_shares(tree.tree_, laws) for tree in forest.estimators_], axis=0)
     return result

@@ -83,7 +83,8 @@ def chances_of_best(runs: np.ndarray | int, budget: int) -> np.ndarray:
     """Return for each place in ascending order how likely the best of `budget` runs, drawn without replacement, is it.
 
     P(best is not above place i) = C(i, k) / C(n, k), i counted from 1 (order statistics of a finite population; David and
-    Nagaraja 2003, "Order statistics", section 3.7).
+    Nagaraja 2003, "Order statistics", section 3.7). What follows for independent draws is without bias for a search of k draws
+    that are yet to be made (a U-statistic; Hoeffding 1948).
 
     Parameters
     ----------
@@ -132,11 +133,12 @@ def random_search(own: Sequence[Pool], budgets: Sequence[int] = BUDGETS, seed: i
     generator = np.random.default_rng(seed)
     drawn = np.zeros((RESAMPLES, len(within)))
     for pool in own if within else ():
-        count, accuracy = len(pool.runs), pool.accuracy
-        tables = [_log_choices(count, budget) for budget in within]
-        for row in range(RESAMPLES):
-            below = np.cumsum(np.bincount(generator.integers(count, size=count), minlength=count))
-            drawn[row] += [np.diff(np.exp(table[below] - table[-1]), prepend=0.0) @ accuracy for table in tables]
+        count = len(pool.runs)
+        values, times = np.unique(pool.accuracy, return_counts=True)  # runs alike need not be told apart
+        below = generator.multinomial(count, times / count, size=RESAMPLES).cumsum(axis=1)
+        for column, budget in enumerate(within):
+            logs = _log_choices(count, budget)
+            drawn[:, column] += np.diff(np.exp(logs[below] - logs[-1]), prepend=0.0) @ values
     found, drawn = found / max(len(own), 1), drawn / max(len(own), 1)
     table = pd.DataFrame(found, columns=["accuracy", "decile_1", "median", "decile_9", "test_accuracy"])
     low, high = np.quantile(drawn, _ENDS, axis=0)

@@ -29,6 +29,7 @@ _RUNS = {
     "final": "settings with tuned rates",
     "random": "the random sample",
 }
+_ORDER = [("tuning", "grid"), ("tuning", "random"), ("random", "random"), ("final", "grid"), ("final", "random")]
 _STAGES = {"tuning": "tuning runs", "random": "random draws", "final": "final runs", "all": "all"}
 
 
@@ -248,11 +249,10 @@ def best_found(search: pd.DataFrame) -> Figure:
         axis.legend(frameon=False, loc="lower right", handlelength=3.2)
     axes[0, 0].set_ylabel("validation accuracy of the best run")
     title = "What a budget finds"
-    told = [row for own in found.values() if (row := _told(own)) is not None]
+    told = {key: row for key in _ORDER if key in found and (row := _told(found[key])) is not None}
     parts = [
-        f"{row['search']} search over {_RUNS[str(row['of'])]} finds {percent(row['median'])} with "
-        f"{row['budget']:,} runs"
-        for row in told
+        f"with {row['budget']:,} runs {how} search over {_RUNS[of]} finds {percent(row['median'])}"
+        for (of, how), row in told.items()
     ]
     caption = (
         f"At the median, {joined(parts)}. Lines: median of all searches of a budget, mean over seeds; bands: the middle 80% of "
