@@ -17,8 +17,12 @@ from trainatlas.analysis.effects import (
     random_shares,
     variance_shares,
 )
+from trainatlas.analysis.importance import importance, parameter_columns
 from trainatlas.analysis.layers import histogram_choice, layer_gains, layer_summaries
 from trainatlas.analysis.order import TrialOrder
+from trainatlas.analysis.screening import Progress, abort_rule, screening
+from trainatlas.analysis.search import range_edges, rate_laws, search_tables
+from trainatlas.analysis.search_rounds import read_regions, search_rounds
 from trainatlas.analysis.summaries import (
     cell_summaries,
     coverage,
@@ -41,6 +45,7 @@ from trainatlas.analysis.training import (
     unit_summaries,
 )
 from trainatlas.study.config import Study
+from trainatlas.study.splits import part_sizes
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import Column, names
 
@@ -61,6 +66,12 @@ class Gathered:
         Histograms of the final runs before training.
     selected
         The rate chosen for each cell.
+    epochs
+        Validation accuracy after whole epochs, of tuning runs and random draws: trial_id, epoch and accuracy.
+    rises
+        By how much each trial's loss rose at most: trial_id and rise.
+    regions
+        What searches found of their ranges.
     """
 
     trials: pd.DataFrame
@@ -68,6 +79,9 @@ class Gathered:
     layers: pd.DataFrame
     histograms: pd.DataFrame
     selected: pd.DataFrame
+    epochs: pd.DataFrame
+    rises: pd.DataFrame
+    regions: pd.DataFrame
 
 
 _CURVES = ["step", "split", "loss"]
@@ -89,7 +103,8 @@ def read_gathered(study: Study, results: Path) -> Gathered:
     made_by = "trainatlas aggregate"
     trials = read_table(results / "trials.csv", trial_columns(study), made_by)
     final = TrialOrder(trials.loc[trials["stage"] == "final", "trial_id"])
-    curves = scan_table(results / "curves.csv", CURVE_COLUMNS, made_by)
+    progress = Progress(trials)
+    curves = progress.passing(scan_table(results / "curves.csv", CURVE_COLUMNS, made_by))
     layers = scan_table(results / "layers.csv", LAYER_COLUMNS, made_by)
     histograms = scan_table(results / "histograms.csv", HISTOGRAM_COLUMNS, made_by)
     return Gathered(
@@ -98,6 +113,9 @@ def read_gathered(study: Study, results: Path) -> Gathered:
         _of(final, layers, _LAYERS),
         _of(final, (part[part["step"] == 0] for part in histograms), _HISTOGRAMS),
         read_table(results / "selected.csv", selected_columns(study), made_by),
+        progress.epochs,
+        progress.rises,
+        read_regions(results),
     )
 
 
@@ -126,15 +144,19 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
     levels = {factor: study.factors[factor] for factor in study.varied}
     final = trials[trials["stage"] == "final"].astype(dict.fromkeys(FACTORS, "category"))
     cells = cell_summaries(final, gathered.selected)
-    draws = trials[trials["stage"] == "random"]
+    draws = trials[trials["stage"] == "random"].sort_values("trial_id")
+    tuning = trials[trials["stage"] == "tuning"]
+    chance = 1 / study.facts.classes
+    positions = _positions(study, draws)
+    searches, search_differences = search_tables(gathered.trials, chance)
     return {
         "effects": variance_shares(final),
-        "random_effects": random_shares(draws, _positions(study, draws)),
+        "random_effects": random_shares(draws, positions),
         "differences": paired_differences(final, levels),
         "interactions": interaction_means(final, levels),
         "levels": level_summaries(final, cells, levels),
         "cells": cells,
-        "rates": rate_sensitivity(trials[trials["stage"] == "tuning"], gathered.selected),
+        "rates": rate_sensitivity(tuning, gathered.selected),
         "convergence": convergence(final, study.targets, levels),
         "curves": curve_summaries(final, gathered.curves, _best_trials(final, cells, levels), levels),
         "units": unit_summaries(final, gathered.layers),
@@ -142,6 +164,18 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "layer_gains": layer_gains(final, gathered.layers),
         "histograms": histogram_choice(final, gathered.histograms, study.factors),
         "coverage": coverage(trials, levels),
+        "search": searches,
+        "search_differences": search_differences,
+        "rate_laws": rate_laws(draws, chance),
+        "range_edges": range_edges(tuning, chance),
+        "importance": importance(
+            draws[[*FACTORS, *parameter_columns(draws)]].assign(learning_rate=positions),
+            draws["final_validation_accuracy"].to_numpy(),
+        ),
+        "screening": screening(gathered.trials, gathered.epochs, chance),
+        "search_rounds": search_rounds(study, gathered.trials, chance),
+        "search_regions": gathered.regions,
+        "abort_rule": abort_rule(gathered.trials, gathered.rises, chance, _validation_examples(study)),
     }
 
 
@@ -170,6 +204,10 @@ def _positions(study: Study, draws: pd.DataFrame) -> pd.Series:
     rates = zip(draws["optimizer"], draws["learning_rate"], strict=True)
     places = [study.rate_range(optimizer).share(rate) for optimizer, rate in rates]
     return pd.Series(places, index=draws.index, dtype="float64")
+
+
+def _validation_examples(study: Study) -> int:
+    return part_sizes(study.facts.examples, study.validation_share, study.test_share, study.facts.given).validation
 
 
 def _best_trials(

@@ -57,3 +57,31 @@ def over_seeds_of_each(groups: Any) -> pd.DataFrame:
     table = groups.agg(["mean", "sem", "count"])
     half = stats.t.ppf((1 + CONFIDENCE) / 2, (table["count"] - 1).where(table["count"] > 1)) * table["sem"]
     return pd.DataFrame({"mean": table["mean"], "low": table["mean"] - half, "high": table["mean"] + half})
+
+
+def between_groups(first: ArrayLike, second: ArrayLike) -> Interval:
+    """Return the difference between the means of two groups of per-seed estimates, first minus second, with its interval.
+
+    Student's t for two groups with the same spread; a group of a single seed borrows the spread of the other
+    (Sokal and Rohlf 1995, "Biometry", section 9.6). Without an interval where there are two values in all.
+
+    Parameters
+    ----------
+    first, second
+        One value per seed, shape (seeds,) each; no seed is in both.
+    """
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    difference, freedom = float(a.mean() - b.mean()), len(a) + len(b) - 2
+    if freedom < 1:
+        return Interval(difference, float("nan"), float("nan"))
+    spread = (((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum()) / freedom
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(spread * (1 / len(a) + 1 / len(b))))
+    return Interval(difference, difference - half, difference + half)
+
+
+def wilson(successes: int, trials: int) -> Interval:
+    """Return a share with its 95 % score interval (Wilson 1927); all are nan where there are no trials."""
+    if not trials:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    ends = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(successes / trials, float(ends.low), float(ends.high))

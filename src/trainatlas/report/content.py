@@ -17,6 +17,7 @@ from trainatlas.report.blocks import Content, Figure, Section, Table
 from trainatlas.report.data import data_table, split_in_words
 from trainatlas.report.depth import layer_section
 from trainatlas.report.findings import arm_name, counts, findings
+from trainatlas.report.search import can_be_fed, search_section
 from trainatlas.report.wording import (
     duration,
     factor_name,
@@ -71,6 +72,8 @@ def build_content(
         ]
     if len(draws):
         makers.append(lambda: _random(study, draws, tables))
+    if can_be_fed(tables):
+        makers.append(lambda: search_section(study, tables))
     makers += [
         lambda: _design(study, trials, tables, provenance, data),
         lambda: _methods(study),

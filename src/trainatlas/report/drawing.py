@@ -15,13 +15,14 @@ mpl.use("svg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from trainatlas.report.wording import level_name
+from trainatlas.report.wording import level_name, term_name
 
 WIDTH = 7.1
 """Inches: the text width of an A4 page with the document's margins."""
@@ -83,3 +84,28 @@ def level_legend(axis: Axes, levels: Sequence[str], **where: Any) -> None:
     """Explain the lines of a factor's levels; `where` as for matplotlib's legend."""
     handles = [Line2D([], [], label=level_name(level), **line_of(i)) for i, level in enumerate(levels)]
     axis.legend(handles=handles, frameon=False, handlelength=2.6, **where)
+
+
+def share_bars(axis: Axes, shown: pd.DataFrame, alone: str, together: str) -> None:
+    """Draw shares of a variance as bars with intervals, the largest on top; a label for each order explains its hue.
+
+    Parameters
+    ----------
+    shown
+        The largest share last: columns term, order (1 or 2), share, low and high.
+    """
+    rows = np.arange(len(shown))
+    axis.barh(
+        rows, shown["share"], color=[PALETTE[0] if order == 1 else PALETTE[1] for order in shown["order"]], height=0.62
+    )
+    axis.hlines(rows, shown["low"], shown["high"], color="#222222", linewidth=1.1)
+    labels = [f"{term_name(term)}   {share:.1%}" for term, share in zip(shown["term"], shown["share"], strict=True)]
+    axis.set_yticks(rows, labels)
+    axis.set_xlim(0, max(shown["high"].max(), shown["share"].max(), 0.01) * 1.05)
+    percent_axis(axis, "x")
+    axis.grid(axis="y", visible=False)
+    handles = [
+        Line2D([], [], marker="s", linestyle="none", color=PALETTE[i], label=label)
+        for i, label in enumerate((alone, together))
+    ]
+    axis.legend(handles=handles, loc="lower right", frameon=True, edgecolor="none")

@@ -17,7 +17,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from trainatlas.report.blocks import Figure
-from trainatlas.report.drawing import MARKERS, PALETTE, canvas_of, level_legend, line_of, percent_axis, svg_of
+from trainatlas.report.drawing import (
+    MARKERS,
+    PALETTE,
+    canvas_of,
+    level_legend,
+    line_of,
+    percent_axis,
+    share_bars,
+    svg_of,
+)
 from trainatlas.report.wording import factor_name, level_name, points, points_interval, term_name
 from trainatlas.study.config import Study
 
@@ -31,30 +40,20 @@ def variance_shares(effects: pd.DataFrame, random: pd.DataFrame) -> Figure:
     shown = shown.tail(12)
     canvas, axes = canvas_of(1, 1, 0.9 + 0.27 * len(shown), share=False)
     axis = axes[0, 0]
-    rows = np.arange(len(shown))
-    colors = [PALETTE[0] if order == 1 else PALETTE[1] for order in shown["order"]]
-    axis.barh(rows, shown["share"], color=colors, height=0.62)
-    axis.hlines(rows, shown["low"], shown["high"], color="#222222", linewidth=1.1)
-    drawn = random.set_index("term")["share"].reindex(shown["term"]) if len(random) else shown["share"]
-    if len(random):
-        axis.plot(drawn, rows, linestyle="none", marker="D", markersize=4.5, color="#222222", markerfacecolor="white")
-    labels = [f"{term_name(term)}   {share:.1%}" for term, share in zip(shown["term"], shown["share"], strict=True)]
-    axis.set_yticks(rows, labels)
+    share_bars(axis, shown, "a factor by itself", "two factors together")
     axis.set_xlabel("share of the variance of test accuracy over the grid; line: 95% interval over seeds")
-    axis.set_xlim(0, max(shown["high"].max(), shown["share"].max(), drawn.max(), 0.01) * 1.05)
-    percent_axis(axis, "x")
-    axis.grid(axis="y", visible=False)
-    handles = [
-        Line2D([], [], marker="s", linestyle="none", color=PALETTE[0], label="a factor by itself"),
-        Line2D([], [], marker="s", linestyle="none", color=PALETTE[1], label="two factors together"),
-    ]
     if len(random):
+        drawn = random.set_index("term")["share"].reindex(shown["term"])
+        rows = np.arange(len(shown))
+        axis.plot(drawn, rows, linestyle="none", marker="D", markersize=4.5, color="#222222", markerfacecolor="white")
+        axis.set_xlim(right=max(axis.get_xlim()[1], drawn.max() * 1.05))
+        handles = [*axis.get_legend().legend_handles]
         handles.append(
             Line2D(
                 [], [], marker="D", linestyle="none", color="#222222", markerfacecolor="white", label="random sample"
             )
         )
-    axis.legend(handles=handles, loc="lower right", frameon=True, edgecolor="none")
+        axis.legend(handles=handles, loc="lower right", frameon=True, edgecolor="none")
     top = effects[effects["order"] > 0].sort_values("share", ascending=False).iloc[0]
     caption = (
         f"{term_name(top['term'])} carries the largest share, {top['share']:.1%}. Bars divide the variance over the "
