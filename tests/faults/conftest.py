@@ -45,7 +45,7 @@ class Job:
 
     def train(self) -> bool:
         """Start a job; return whether it came to its end."""
-        self.stop.number = None
+        self.stop = StopRequest()
         pack = Pack("0123456789ab", "standard", tuple(self.trials))
         keeping = Keeping(self.checkpoint.parent, self.between, self.grace, self.stop)
         try:

@@ -50,7 +50,7 @@ def test_a_job_tells_of_itself_before_its_first_epoch(tmp_path: Path) -> None:
     progress = told(tmp_path)
     assert (progress.pack, progress.process, progress.trials, progress.done) == ("0123456789ab", os.getpid(), 4, 0)
     assert (progress.trial_steps, progress.planned_trial_steps, progress.steps_per_second) == (0, 160, 0.0)
-    assert progress.alive
+    assert progress.alive()
 
 
 def test_the_file_says_how_trials_stand(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_a_process_that_is_gone_is_known_to_be(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     progress = told(tmp_path)
-    assert not replace(progress, process=ended.pid).alive
-    assert replace(progress, process=ended.pid, host="elsewhere").alive, "what other hosts run is not known here"
-    assert replace(progress, process=1).alive
+    assert not replace(progress, process=ended.pid).alive()
+    assert replace(progress, process=ended.pid, host="elsewhere").alive(), "what other hosts run is not known here"
+    assert replace(progress, process=1).alive()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", "{}", '{"pack": "a"}', "\0", "{"])
