@@ -25,6 +25,7 @@ rule train:
         gpus=int("gpus" in limits and settings.device != "cpu"),  # counted where --resources gpus=N says how many there are
     params:
         out=lambda wildcards, output: Path(output.trials).parent,
+    # exec: a shell in between would die of SIGTERM at once, and SLURM kills what a job's first process leaves behind.
     shell:
-        "trainatlas train {input.pack} --out {params.out} --memory {resources.training_mb} "
+        "exec trainatlas train {input.pack} --out {params.out} --memory {resources.training_mb} "
         "--limit-minutes {resources.runtime} --tries-left {resources.tries_left} 2> {log}"
