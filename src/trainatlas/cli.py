@@ -12,12 +12,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trainatlas import data_commands
 from trainatlas.study.errors import UserError
+
+if TYPE_CHECKING:
+    from trainatlas.study.config import Study
 
 _STARTED = time.perf_counter()
 
@@ -69,6 +72,16 @@ def plan(
     explain: Annotated[
         bool, typer.Option("--explain", help="Only say what is kept, new and retired, and why; write nothing.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what training would cost a cluster; write nothing.")
+    ] = False,
+    cluster: Annotated[
+        Path, typer.Option(help="For --estimate: the Snakemake profile that would submit, such as profiles/slurm-gpu.")
+    ] = Path("profiles/slurm"),
+    prices: Annotated[
+        list[Path] | None,
+        typer.Option(help="For --estimate: results of another study on that cluster, such as results/digits-quick."),
+    ] = None,
 ) -> None:
     """Turn a study into trials and packs, those that tune learning rates first."""
     from trainatlas.catalogue import TABLES, check_user_levels, structure
@@ -86,11 +99,33 @@ def plan(
         for line in growth(checked, folder, structure, price).lines:
             typer.echo(f"{checked.name}: {line}")
         return
+    if estimate:
+        _say_estimate(checked, folder, cluster, tuple(prices or ()), pack_minutes)
+        return
     summary = write_first_plan(checked, folder, structure, price, labour)
     typer.echo(
         f"{checked.name}: {summary['trials']:,} tuning runs in {len(summary['packs'])} packs; then "
         f"{summary['final_runs']:,} final runs and {summary['draws']:,} random draws"
     )
+
+
+def _say_estimate(study: Study, folder: Path, cluster: Path, prices: tuple[Path, ...], pack_minutes: float) -> None:
+    from trainatlas.catalogue import structure
+    from trainatlas.cluster import estimate, read_profile
+    from trainatlas.costs import calibrated, measured_ratios
+    from trainatlas.workflow import DEFAULTS
+
+    for place in prices:
+        if not measured_ratios(place):
+            raise UserError(
+                f"--prices {place}: holds no trained packs; allowed: a study's folder, such as results/digits"
+            )
+    jobs, gpus = read_profile(cluster)
+    measured = any(measured_ratios(place) for place in (folder, *prices))
+    price = calibrated(folder, study.folder, prices)
+    seconds = (pack_minutes or float(DEFAULTS["pack_minutes"])) * 60
+    for line in estimate(study, folder, structure, price, seconds, jobs, measured).lines(gpus):
+        typer.echo(f"{study.name}: {line}")
 
 
 @app.command()

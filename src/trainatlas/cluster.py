@@ -8,10 +8,19 @@ in the next, and one that ran out of memory needs more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
+from trainatlas.costs import start_seconds
+from trainatlas.study.checksums import CHECKSUMS
+from trainatlas.study.config import Study
+from trainatlas.study.dealing import Labour
+from trainatlas.study.errors import UserError
+from trainatlas.study.planning import Price, Structure, existing_homes, read_plan, summary_path, write_first_plan
 from trainatlas.workflow import pack_seconds
 
 TIME_MARGIN = 2.0
@@ -68,3 +77,129 @@ class Requests:
 def minutes_asked(seconds: float) -> int:
     """Return the whole minutes that a first attempt at so many predicted seconds asks for."""
     return math.ceil(TIME_MARGIN * seconds / 60) + START_MINUTES
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a study will cost a cluster.
+
+    Attributes
+    ----------
+    trials, kept
+        Trials of the study, and those of them that are trained already.
+    jobs
+        Jobs to be submitted for training: those of tuning, and those of the final stage.
+    seconds
+        Predicted seconds of training and starting, over all jobs, by stage.
+    longest, wanted
+        Predicted seconds of the longest job, and those that jobs were to have.
+    at_once
+        Jobs at a time.
+    measured
+        Whether prices follow from what training took, or from counted operations alone.
+    """
+
+    trials: int
+    kept: int
+    jobs: tuple[int, int]
+    seconds: tuple[float, float]
+    longest: float
+    wanted: float
+    at_once: int
+    measured: bool
+
+    def lines(self, gpus: bool) -> list[str]:
+        """Return it in words, for jobs on GPUs or on CPU cores."""
+        unit = "GPU-hours" if gpus else "core-hours"
+        hours = sum(self.seconds) / 3600
+        # The final stage begins when tuning has ended; each goes on at least as long as its longest job.
+        elapsed = sum(max(seconds / self.at_once, min(seconds, self.longest)) for seconds in self.seconds)
+        source = (
+            "from what training took" if self.measured else "from counted operations, a CPU core's: to be taken lightly"
+        )
+        asked = minutes_asked(self.longest)
+        lines = [
+            f"{self.trials:,} trials, {self.kept:,} of them trained already",
+            f"jobs: {self.jobs[0]:,} that tune, then {self.jobs[1]:,}; gathering and analysis: 2 more",
+            f"training: {hours:,.1f} {unit}, predicted {source}",
+            f"the longest job: {self.longest / 60:,.0f} min; it asks for {asked:,} min, others for less",
+            f"{self.at_once:,} jobs at a time: about {elapsed / 60:,.0f} min, without waiting in the queue",
+        ]
+        if self.longest > 1.5 * self.wanted:
+            lines.append("that job is so long because a stack is never divided: a smaller pack_trials makes it shorter")
+        return lines
+
+
+def estimate(
+    study: Study, results: Path, structure: Structure, price: Price, job_seconds: float, at_once: int, measured: bool
+) -> Estimate:
+    """Work out what training the rest of a study costs; plans are made as `trainatlas plan` makes them, and thrown away.
+
+    Parameters
+    ----------
+    results
+        The study's folder; it is only read.
+    structure, price
+        As for `trainatlas.study.planning.write_plan`.
+    job_seconds
+        Predicted seconds of a job.
+    at_once
+        Jobs at a time.
+    measured
+        Whether `price` rests on measured times.
+    """
+    labour = Labour(at_once, job_seconds, start_seconds(results))
+    homes = existing_homes(results) if (results / "packs").is_dir() else {}
+    done = {trial for trial, pack in homes.items() if (results / "raw" / pack / CHECKSUMS).exists()}
+    with tempfile.TemporaryDirectory() as folder:
+        summary = write_first_plan(study, Path(folder), structure, price, labour)
+        rows = read_plan(Path(folder), "first")
+    tuning = _of_the_rest(rows, done, summary["pack_seconds"])
+    ended = summary_path(results, "final").exists() and bool(done)
+    final_runs = summary["final_runs"] + summary["draws"]
+    left = final_runs
+    if ended:
+        left = sum(row["trial_id"] not in done for row in read_plan(results, "final"))
+    final = summary["final_seconds"] * left / max(final_runs, 1)
+    final_jobs = labour.packs(final, left) if left else 0
+    seconds = (sum(tuning) + len(tuning) * labour.start_seconds, final + final_jobs * labour.start_seconds)
+    longest = max([*tuning, final / max(final_jobs, 1)]) + labour.start_seconds
+    trials = summary["trials"] + final_runs
+    kept = sum(row["trial_id"] in done for row in rows) + final_runs - left
+    return Estimate(trials, kept, (len(tuning), final_jobs), seconds, longest, job_seconds, at_once, measured)
+
+
+def _of_the_rest(
+    rows: Sequence[Mapping[str, str]], done: Container[str], pack_seconds: Mapping[str, float]
+) -> list[float]:
+    """Return the seconds of each pack that are left when trials that are done are taken out of it."""
+    members: dict[str, list[bool]] = {}
+    for row in rows:
+        members.setdefault(row["pack"], []).append(row["trial_id"] not in done)
+    shares = {pack: sum(wanted) / len(wanted) for pack, wanted in members.items()}
+    return [pack_seconds[pack] * share for pack, share in shares.items() if share]
+
+
+def read_profile(path: Path) -> tuple[int, bool]:
+    """Return how many jobs a Snakemake profile allows at a time, and whether training has a GPU there.
+
+    Parameters
+    ----------
+    path
+        The profile's folder, such as profiles/slurm-gpu.
+
+    Raises
+    ------
+    UserError
+        Where it has no config.yaml, or one that says neither `jobs` nor `executor`.
+    """
+    file = path / "config.yaml"
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        jobs, _ = int(content["jobs"]), content["executor"]
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; allowed: a folder of profiles/, such as profiles/slurm") from None
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        raise UserError(f"{file}: is no profile for a cluster: it has to say `executor` and `jobs`") from None
+    asked = {**(content.get("default-resources") or {}), **((content.get("set-resources") or {}).get("train") or {})}
+    return max(jobs, 1), bool(asked.get("gpu")) or "gpu" in f"{asked.get('gres', '')} {asked.get('lsf_extra', '')}"
