@@ -46,7 +46,9 @@ def obstacle(accounting: bool = True) -> str | None:
     """Return why no SLURM can be started here; None where one can."""
     missing = [name for name in PROGRAMS + ACCOUNTING_PROGRAMS * accounting if shutil.which(name, path=_PATH) is None]
     if missing:
-        return f"SLURM is not installed: there is no {', '.join(missing)}; `scripts/setup.sh --dev` installs it on Debian"
+        return (
+            f"SLURM is not installed: there is no {', '.join(missing)}; `scripts/setup.sh --dev` installs it on Debian"
+        )
     if os.geteuid():
         return "SLURM's daemons want root"
     if SYSTEM_CONFIG.exists() and not SYSTEM_CONFIG.is_symlink():
@@ -207,8 +209,10 @@ class Slurm:
         """Start a database that listens on a socket alone, and slurmdbd, which libmariadb leads there by a variable."""
         data, listening = self.folder / "database", str(self.folder / "database.socket")
         done = subprocess.run(
-            ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db"]
-            + ["--auth-root-authentication-method=socket"],
+            [
+                *("mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}"),
+                *("--skip-test-db", "--auth-root-authentication-method=socket"),
+            ],
             env=self.environment,
             capture_output=True,
             text=True,

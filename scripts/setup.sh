@@ -2,7 +2,7 @@
 # Makes this checkout ready to use: system libraries, .venv, locked packages, torch, trainatlas itself.
 #
 #   scripts/setup.sh          what `make report` needs
-#   scripts/setup.sh --dev    also what the tests need from the system (poppler, Chromium)
+#   scripts/setup.sh --dev    also what the tests need from the system (poppler, Chromium, SLURM)
 #
 # Variables: PYTHON (interpreter to build .venv with), TORCH_INDEX_URL (where to take torch from).
 # It can be interrupted and started again at any time, and takes a second when nothing is to be done.
@@ -132,6 +132,17 @@ missing_test_tools() {
     command -v pdftoppm >/dev/null || echo poppler-utils
     have_browser || only_snaps || echo chromium
     if command -v apt-get >/dev/null && ! [ -d /usr/share/datasets/fashion-mnist ]; then echo dataset-fashion-mnist; fi
+    missing_slurm
+}
+
+# SLURM is for tests/cluster, which start their own and need root for it. On a machine that belongs to a cluster it is left alone.
+missing_slurm() {
+    if ! command -v apt-get >/dev/null || [ -e /etc/slurm/slurm.conf ]; then return; fi
+    PATH=$PATH:/usr/sbin
+    command -v slurmctld >/dev/null && command -v sbatch >/dev/null || echo slurm-wlm
+    command -v munged >/dev/null || echo munge
+    command -v slurmdbd >/dev/null || echo slurmdbd
+    command -v mariadbd >/dev/null || echo mariadb-server
 }
 
 # Debian's package names in the words of the package manager at hand, with its install command before them.
@@ -165,7 +176,8 @@ apt_install() {
         "${apt[@]}" update >/dev/null 2>&1 || true # one broken source must not stop the others
         APT_UPDATED=yes
     fi
-    "${apt[@]}" install -y --no-install-recommends "$@" </dev/null >"$APT_LOG" 2>&1 || true
+    # RUNLEVEL=1: no service of a package is started here
+    RUNLEVEL=1 "${apt[@]}" install -y --no-install-recommends "$@" </dev/null >"$APT_LOG" 2>&1 || true
 }
 
 # A new font is seen by matplotlib only after its list of fonts is gone.

@@ -42,7 +42,7 @@ import os, sys, time
 from pathlib import Path
 import torch
 
-ORDERS = Path({orders!r})
+ORDERS = Path(os.environ.get("TRAINATLAS_TEST_ORDERS", "."))
 JOB = os.environ.get("SLURM_JOB_ID")
 PACK = Path(sys.argv[2]).stem if JOB else ""
 calls, taken = 0, []
@@ -53,10 +53,10 @@ def held(x):
     if JOB:
         calls += 1
         if calls == 1:
-            (ORDERS / f"devices-{{PACK}}-{{JOB}}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-        if len(taken) < 8 and (ORDERS / f"fatten-{{PACK}}").exists():
+            (ORDERS / f"devices-{PACK}-{JOB}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+        if len(taken) < 8 and (ORDERS / f"fatten-{PACK}").exists():
             taken.append(bytearray(os.urandom(1 << 20) * 250))
-        if (ORDERS / "hold").exists() and not (ORDERS / f"free-{{PACK}}").exists():
+        if (ORDERS / "hold").exists() and not (ORDERS / f"free-{PACK}").exists():
             time.sleep(0.03 if calls < 40 else 1.0)
     return torch.relu(x)
 """
@@ -107,6 +107,7 @@ class Submission:
             "TRAINATLAS_PACK_MINUTES": "0.0001",  # a pack to each stack
             "TRAINATLAS_CHECKPOINT_SECONDS": "0",
             "TRAINATLAS_GRACE_SECONDS": "0",
+            "TRAINATLAS_TEST_ORDERS": str(self.orders),
         }
         with self.log(len(self.drivers)).open("wb") as log:
             driver = subprocess.Popen(
@@ -217,7 +218,7 @@ def write_study(folder: Path, tiny: dict[str, Any]) -> Path:
     """Write the study, and the activation that can be held, into a folder."""
     (folder / "studies").mkdir()
     (folder / "orders").mkdir()
-    (folder / "studies" / "held.py").write_text(HELD.format(orders=str(folder / "orders")))
+    (folder / "studies" / "held.py").write_text(HELD)
     factors = tiny["factors"] | {"activation": ["held.py:held"]}
     grid = {"name": "grid", "strategy": "grid", "rates": 4, "tuning_seeds": [0, 1, 2, 3], "seeds": list(range(10, 19))}
     content = tiny | {"factors": factors, "samples": [grid], "epochs": 8, "batch_size": 128, "probes": "light"}
@@ -228,13 +229,10 @@ def write_study(folder: Path, tiny: dict[str, Any]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def compare_with_local(run_study: Callable[..., Any]) -> Callable[[Submission], None]:
-    """Return a function that trains a submitted study in this process and compares all tables, byte for byte."""
-
-    def compare(submission: Submission) -> None:
-        here = submission.folder / "here"
-        run_study(load_study(submission.study, TABLES), here)
-        for name, table in submission.tables().items():
-            assert table == (here / name).read_bytes(), name
-
-    return compare
+def local_tables(
+    run_study: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory, tiny_content_of_session: dict[str, Any]
+) -> dict[str, bytes]:
+    """The gathered tables of the study, trained in this process."""
+    folder = tmp_path_factory.mktemp("here")
+    run_study(load_study(write_study(folder, tiny_content_of_session), TABLES), folder / "results")
+    return {name: (folder / "results" / name).read_bytes() for name in GATHERED}

@@ -37,20 +37,19 @@ class Disturbed:
         self.place.order(f"free-{self.packs[fault]}")
 
     def first(self, fault: str) -> Any:
-        """The attempt that was struck."""
-        (attempt,) = [each for each in self.place.attempts(self.packs[fault]) if each.job == self.jobs[fault]]
-        return attempt
+        """The attempt that was struck; SLURM may have started the same job again since."""
+        return next(each for each in self.place.attempts(self.packs[fault]) if each.job == self.jobs[fault])
 
     def ended_as(self, fault: str) -> str:
-        """The state of the struck job by SLURM's accounting."""
+        """How the struck job ended, the first time, by SLURM's accounting."""
         job = self.jobs[fault]
-        return self.place.slurm.run("sacct", "-X", "-n", "-P", "-j", job, "-o", "State").split("\n")[0]
+        return self.place.slurm.run("sacct", "-X", "-D", "-n", "-P", "-j", job, "-o", "State").split("\n")[0]
 
     def went_on(self, fault: str) -> bool:
-        """Whether another job went on from the checkpoint of the struck one and trained the pack to its end."""
+        """Whether a later attempt went on from the checkpoint of the struck one and trained the pack to its end."""
         last = self.place.attempts(self.packs[fault])[-1]
         log = (self.place.results / "logs" / "train" / f"{self.packs[fault]}.log").read_text()
-        return last.end == "done" and last.job != self.jobs[fault] and "continues at epoch" in log
+        return last.end == "done" and last != self.first(fault) and "continues at epoch" in log
 
 
 PER_NODE = 4  # jobs that a node has room for
@@ -72,7 +71,7 @@ def disturbed(submission: Callable[..., Any]) -> Iterator[Disturbed]:
         faults = ("cancelled", "killed", "over time", "node drained", "node crashed", "over memory")
         it = Disturbed(place, dict(zip(faults, by_node["n1"] + by_node["n2"], strict=True)))
         end_four_jobs(it)
-        crash_a_node(it)
+        take_two_nodes_away(it)
         restart_the_controller(it)
         drain_a_node(it)
         interrupt_the_driver(it, first)
@@ -98,11 +97,17 @@ def end_four_jobs(it: Disturbed) -> None:
     place.wait("the packs of these jobs", lambda: all(place.is_done(it.packs[fault]) for fault in struck))
 
 
-def crash_a_node(it: Disturbed) -> None:
+def take_two_nodes_away(it: Disturbed) -> None:
+    """One crashes; a job of a partition that goes before takes the other for a second."""
+    place, slurm = it.place, it.place.slurm
     it.strike("node crashed")
-    it.place.slurm.crash_node("n2")
-    it.place.wait("the crashed node's pack", lambda: it.place.in_training(it.packs["node crashed"], 2))
-    it.place.slurm.start_node("n2")
+    it.packs["preempted"] = it.packs["node drained"]
+    it.strike("preempted")
+    slurm.crash_node("n2")
+    slurm.run("srun", "--partition=urgent", "--nodelist=n1", "--exclusive", "--time=1", "sleep", "1")
+    for fault in ("node crashed", "preempted"):
+        place.wait(f"the pack {fault}", lambda pack=it.packs[fault]: place.in_training(pack, 2))
+    slurm.start_node("n2")
 
 
 def restart_the_controller(it: Disturbed) -> None:
@@ -119,7 +124,7 @@ def restart_the_controller(it: Disturbed) -> None:
 def drain_a_node(it: Disturbed) -> None:
     place = it.place
     it.strike("node drained")
-    place.slurm.run("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
+    place.slurm.run("scontrol", "update", f"NodeName={it.nodes['node drained']}", "State=DRAIN", "Reason=test")
     it.release("node drained")
     place.wait("the drained node's pack", lambda: place.is_done(it.packs["node drained"]))
 
@@ -134,14 +139,14 @@ def interrupt_the_driver(it: Disturbed, driver: Any) -> None:
     driver.send_signal(signal.SIGINT)
     assert driver.wait(60) != 0
     (place.orders / "hold").unlink()
-    place.slurm.run("scontrol", "update", "NodeName=n1", "State=RESUME")
+    place.slurm.run("scontrol", "update", f"NodeName={it.nodes['node drained']}", "State=RESUME")
 
 
 def test_every_trial_is_in_the_tables_once_and_they_are_those_of_this_machine(
-    disturbed: Disturbed, compare_with_local: Callable[[Any], None]
+    disturbed: Disturbed, local_tables: dict[str, bytes]
 ) -> None:
     assert disturbed.place.trained_once()
-    compare_with_local(disturbed.place)
+    assert disturbed.place.tables() == local_tables
 
 
 def test_a_job_that_scancel_ends_is_submitted_again_and_goes_on(disturbed: Disturbed) -> None:
@@ -185,16 +190,23 @@ def test_the_jobs_of_a_node_that_crashes_go_on_elsewhere(disturbed: Disturbed) -
 
 
 def test_a_job_goes_on_while_slurmctld_is_restarted(disturbed: Disturbed) -> None:
-    assert disturbed.ended_as("controller") == "COMPLETED"
-    last = disturbed.place.attempts(disturbed.packs["controller"])[-1]
+    _, last = disturbed.place.attempts(disturbed.packs["controller"])
     assert (last.job, last.end) == (disturbed.jobs["controller"], "done")
+    assert disturbed.place.state(last.job) == "COMPLETED"
 
 
 def test_a_job_on_a_node_that_is_drained_ends_there_and_no_other_begins_there(disturbed: Disturbed) -> None:
-    (only,) = disturbed.place.attempts(disturbed.packs["node drained"])
-    assert (only.job, only.end, disturbed.nodes["node drained"]) == (disturbed.jobs["node drained"], "done", "n1")
-    later = [disturbed.nodes[f"interrupted {number}"] for number in range(3)]
-    assert "n1" not in later
+    _, last = disturbed.place.attempts(disturbed.packs["node drained"])
+    assert (last.job, last.end) == (disturbed.jobs["node drained"], "done")
+    assert disturbed.place.described(last.job)["NodeList"] == disturbed.nodes["node drained"]
+    later = {disturbed.nodes[f"interrupted {number}"] for number in range(3)}
+    assert disturbed.nodes["node drained"] not in later
+
+
+def test_a_job_that_is_preempted_stops_and_goes_on_when_slurm_starts_it_again(disturbed: Disturbed) -> None:
+    assert disturbed.ended_as("preempted") == "PREEMPTED"
+    assert disturbed.first("preempted").end == "stopped"
+    assert disturbed.went_on("preempted")
 
 
 @pytest.mark.parametrize("number", range(3))
