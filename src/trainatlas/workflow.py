@@ -197,6 +197,26 @@ def announce_crew(crew: Labour, tries: int, latency: float) -> None:
     os.environ["TRAINATLAS_LATENCY"] = str(latency if tries else 0)
 
 
+def tries_of(workflow: Any) -> Callable[[], int]:
+    """Return a function that returns how often a scheduler's job may be tried; 0 where jobs run on this machine.
+
+    Which it is Snakemake knows only once it has read the Snakefile, so the function is to be called after that. Jobs know it by
+    their environment.
+
+    Parameters
+    ----------
+    workflow
+        Snakemake's own.
+    """
+
+    def tries() -> int:
+        if not workflow.is_main_process:
+            return int(os.environ.get("TRAINATLAS_TRIES") or 0)
+        return 0 if workflow.local_exec else int(workflow.execution_settings.retries) + 1
+
+    return tries
+
+
 def pack_seconds(results: Path, pack: str) -> float:
     """Return what a pack is predicted to take, by the plan that names it; 0 where none does."""
     for stage in STAGES:

@@ -94,7 +94,10 @@ def end_four_jobs(it: Disturbed) -> None:
         )
         it.release(fault)
     (place.orders / f"fatten-{it.packs['over memory']}").unlink()
-    place.wait("the packs of these jobs", lambda: all(place.is_done(it.packs[fault]) for fault in struck))
+    for fault in struck:
+        place.wait(f"the pack {fault}", lambda pack=it.packs[fault]: place.is_done(pack))
+        job = place.job(it.packs[fault])
+        place.wait("its job's end", lambda job=job: place.state(job) == "COMPLETED")
 
 
 def take_two_nodes_away(it: Disturbed) -> None:

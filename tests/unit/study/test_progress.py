@@ -159,3 +159,12 @@ def test_what_a_later_version_adds_is_passed_over_and_the_share_of_the_limit_kep
     content = json.loads(path.read_text(encoding="utf-8")) | {"colour": "red", "share_of_limit": 0.4}
     path.write_text(json.dumps(content), encoding="utf-8")
     assert told(tmp_path).share_of_limit == 0.4
+
+
+def test_a_job_of_slurm_is_alive_as_long_as_slurm_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    reporter(tmp_path, Clock())
+    progress = told(tmp_path)
+    assert (progress.scheduler, progress.job) == ("slurm", "17")
+    elsewhere = replace(progress, host="elsewhere")
+    assert [elsewhere.alive(jobs) for jobs in (None, {"17"}, set())] == [True, True, False]
