@@ -4,7 +4,7 @@
 
 For each number of epochs the tuning runs of a study of 64 small networks are submitted with profiles/slurm as one pack, one job
 after another so that they do not wait for each other. Submission, start and end are SLURM's own times, in whole seconds; the
-time of training is the pack's. It needs what `scripts/loopback_slurm.py` needs.
+time of training is the pack's; CPU time is SLURM's, of the whole job. It needs what `scripts/loopback_slurm.py` needs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,18 @@ STUDY = {
     "samples": [{"name": "grid", "strategy": "grid", "rates": 4, "tuning_seeds": [0, 1, 2, 3], "seeds": [4]}],
     "targets": [{"metric": "validation_accuracy", "value": 0.9}],
 }  # fmt: skip
-COLUMNS = ("epochs", "trials", "queued", "started to ended", "loading", "training", "overhead", "a trial", "useful")
+COLUMNS = (
+    "epochs",
+    "trials",
+    "queued",
+    "started to ended",
+    "loading",
+    "training",
+    "overhead",
+    "a trial",
+    "useful",
+    "CPU",
+)
 
 
 def measure(slurm: Slurm, epochs: int, folder: Path) -> tuple[object, ...]:
@@ -67,7 +78,17 @@ def measure(slurm: Slurm, epochs: int, folder: Path) -> tuple[object, ...]:
     ran = (ended - started).total_seconds()
     overhead = whole - training
     times = (f"{whole - ran:.0f}", f"{ran:.0f}", f"{float(row['start_seconds']):.1f}", f"{training:.1f}")
-    return (epochs, trials, *times, f"{overhead:.1f}", f"{overhead / trials:.2f}", f"{training / whole:.0%}")
+    shares = (f"{overhead:.1f}", f"{overhead / trials:.2f}", f"{training / whole:.0%}")
+    return (epochs, trials, *times, *shares, _cpu_seconds(slurm, attempt.job))
+
+
+def _cpu_seconds(slurm: Slurm, job: str) -> str:
+    """Return the CPU time that SLURM accounts a job, which a busy machine changes less than the clock."""
+    total = slurm.run("sacct", "-n", "-P", "-j", job, "-o", "TotalCPU").split()[
+        0
+    ]  # the job's; its steps' come after it
+    seconds = sum(float(part) * 60**place for place, part in enumerate(reversed(total.split(":"))))
+    return f"{seconds:.1f}"
 
 
 def main() -> None:

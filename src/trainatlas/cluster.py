@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,16 @@ from trainatlas.study.checksums import CHECKSUMS
 from trainatlas.study.config import Study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import Price, Structure, existing_homes, read_plan, summary_path, write_first_plan
+from trainatlas.study.planning import (
+    STACK_LIMIT,
+    Price,
+    Structure,
+    existing_homes,
+    read_plan,
+    summary_path,
+    write_first_plan,
+)
+from trainatlas.study.sampling import first_stage
 from trainatlas.workflow import pack_seconds
 
 TIME_MARGIN = 2.0
@@ -161,12 +171,19 @@ def estimate(
     if ended:
         left = sum(row["trial_id"] not in done for row in read_plan(results, "final"))
     final = summary["final_seconds"] * left / max(final_runs, 1)
-    final_jobs = labour.packs(final, left) if left else 0
+    final_jobs = min(labour.packs(final, left), _stacks(study, left, structure)) if left else 0
     seconds = (sum(tuning) + len(tuning) * labour.start_seconds, final + final_jobs * labour.start_seconds)
     longest = max([*tuning, final / max(final_jobs, 1)]) + labour.start_seconds
     trials = summary["trials"] + final_runs
     kept = sum(row["trial_id"] in done for row in rows) + final_runs - left
     return Estimate(trials, kept, (len(tuning), final_jobs), seconds, longest, job_seconds, at_once, measured)
+
+
+def _stacks(study: Study, trials: int, structure: Structure) -> int:
+    """Return how many stacks so many trials make if they fall on structures as the tuning runs do; a pack holds one at least."""
+    counts = Counter(repr(structure(item.trial)) for item in first_stage(study))
+    limit = min(STACK_LIMIT, study.pack_trials)
+    return sum(math.ceil(trials * count / counts.total() / limit) for count in counts.values()) or 1
 
 
 def _of_the_rest(
