@@ -169,15 +169,15 @@ can_install() { command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || sudo 
 
 # Installs Debian packages, telling what it does; what comes of it is for the caller to look at.
 apt_install() {
-    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
+    # RUNLEVEL=1: services of packages need not be started
+    local apt=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
     if [ "$(id -u)" -ne 0 ]; then apt=(sudo -n "${apt[@]}"); fi
     say "installing system packages: $*"
     if [ -z "${APT_UPDATED-}" ]; then
         "${apt[@]}" update >/dev/null 2>&1 || true # one broken source must not stop the others
         APT_UPDATED=yes
     fi
-    # RUNLEVEL=1: no service of a package is started here
-    RUNLEVEL=1 "${apt[@]}" install -y --no-install-recommends "$@" </dev/null >"$APT_LOG" 2>&1 || true
+    "${apt[@]}" install -y --no-install-recommends "$@" </dev/null >"$APT_LOG" 2>&1 || true
 }
 
 # A new font is seen by matplotlib only after its list of fonts is gone.
