@@ -17,7 +17,7 @@ PYTEST_ARGS ?=
 SCALE_SIZES ?= 1000 10000 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev report test lint format bench scale schemas lock clean distclean
+.PHONY: help setup setup-dev report test lint format bench scale container schemas lock clean distclean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ report: setup ## train, analyse and write the report of STUDY (default benchmark
 	@printf '%s\n' "reports/$(NAME)/index.html" "reports/$(NAME)/report.pdf"
 
 test: setup-dev ## run every test, on two cores
-	@$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: setup-dev ## check style, types, the pipeline and the direction of imports
 	$(BIN)/ruff check
@@ -55,6 +55,10 @@ bench: setup ## measure how fast training is on this machine
 
 scale: setup ## measure planning to report with made-up results (SCALE_SIZES="1000 10000 100000 1000000")
 	@$(BIN)/python scripts/scale.py $(SCALE_SIZES)
+
+container: ## build containers/trainatlas.sif with Apptainer
+	@command -v apptainer >/dev/null || { echo "make container: there is no apptainer; see docs/how-to/cluster.md" >&2; exit 2; }
+	@apptainer build --fakeroot containers/trainatlas.sif containers/trainatlas.def
 
 schemas: setup ## write the pages made from code anew: study schema, data dictionary, catalogue
 	@$(BIN)/trainatlas schema

@@ -2,7 +2,7 @@
 # Makes this checkout ready to use: system libraries, .venv, locked packages, torch, trainatlas itself.
 #
 #   scripts/setup.sh          what `make report` needs
-#   scripts/setup.sh --dev    also what the tests need from the system (poppler, Chromium)
+#   scripts/setup.sh --dev    also what the tests need from the system (poppler, Chromium, SLURM)
 #
 # Variables: PYTHON (interpreter to build .venv with), TORCH_INDEX_URL (where to take torch from).
 # It can be interrupted and started again at any time, and takes a second when nothing is to be done.
@@ -132,6 +132,17 @@ missing_test_tools() {
     command -v pdftoppm >/dev/null || echo poppler-utils
     have_browser || only_snaps || echo chromium
     if command -v apt-get >/dev/null && ! [ -d /usr/share/datasets/fashion-mnist ]; then echo dataset-fashion-mnist; fi
+    missing_slurm
+}
+
+# SLURM is for tests/cluster, which start their own and need root for it. On a machine that belongs to a cluster it is left alone.
+missing_slurm() {
+    if ! command -v apt-get >/dev/null || [ -e /etc/slurm/slurm.conf ]; then return; fi
+    PATH=$PATH:/usr/sbin
+    command -v slurmctld >/dev/null && command -v sbatch >/dev/null || echo slurm-wlm
+    command -v munged >/dev/null || echo munge
+    command -v slurmdbd >/dev/null || echo slurmdbd
+    command -v mariadbd >/dev/null || echo mariadb-server
 }
 
 # Debian's package names in the words of the package manager at hand, with its install command before them.
@@ -158,7 +169,8 @@ can_install() { command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || sudo 
 
 # Installs Debian packages, telling what it does; what comes of it is for the caller to look at.
 apt_install() {
-    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
+    # RUNLEVEL=1: services of packages need not be started
+    local apt=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
     if [ "$(id -u)" -ne 0 ]; then apt=(sudo -n "${apt[@]}"); fi
     say "installing system packages: $*"
     if [ -z "${APT_UPDATED-}" ]; then

@@ -94,7 +94,7 @@ def study_of(tmp_path: Path) -> Callable[..., Study]:
     return study
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_study() -> Callable[[Study, Path], dict[str, Any]]:
     """Return a function that takes a study through every stage in this process, as the rules do."""
 

@@ -7,15 +7,20 @@ answers at once and only `train` pays for torch.
 from __future__ import annotations
 
 import enum
+import math
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trainatlas import data_commands
 from trainatlas.study.errors import UserError
+
+if TYPE_CHECKING:
+    from trainatlas.study.config import Study
 
 _STARTED = time.perf_counter()
 
@@ -46,12 +51,12 @@ Workers = Annotated[
         min=1, envvar="TRAINATLAS_WORKERS", help="Jobs that run side by side; packs are made for them to end together."
     ),
 ]
-LeastSeconds = Annotated[
+PackMinutes = Annotated[
     float,
     typer.Option(
         min=0,
-        envvar="TRAINATLAS_LEAST_SECONDS",
-        help="Predicted seconds of a pack, short of which not every worker is given one.",
+        envvar="TRAINATLAS_PACK_MINUTES",
+        help="Predicted minutes of a pack for a scheduler; 0: packs for this machine's workers.",
     ),
 ]
 Profile = Annotated[str | None, typer.Option(help="One of the study's profiles, such as quick.")]
@@ -67,7 +72,7 @@ def plan(
         typer.Option("--round", min=1, help="The first needs nothing; others need the rounds before to be trained."),
     ] = 1,
     workers: Workers = 1,
-    least_seconds: LeastSeconds = 0.0,
+    pack_minutes: PackMinutes = 0.0,
     explain: Annotated[
         bool, typer.Option("--explain", help="Only say what is kept, new and retired, and why; write nothing.")
     ] = False,
@@ -77,6 +82,16 @@ def plan(
             "--allow-large", envvar="TRAINATLAS_ALLOW_LARGE", help="Plan more trials than the study's max_trials."
         ),
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what training would cost a cluster; write nothing.")
+    ] = False,
+    cluster: Annotated[
+        Path, typer.Option(help="For --estimate: the Snakemake profile that would submit, such as profiles/slurm-gpu.")
+    ] = Path("profiles/slurm"),
+    prices: Annotated[
+        list[Path] | None,
+        typer.Option(help="For --estimate: results of another study on that cluster, such as results/digits-quick."),
+    ] = None,
 ) -> None:
     """Turn a study into trials and packs, round by round: tuning runs and first draws, then what these lead to."""
     from trainatlas.catalogue import TABLES, check_user_levels, structure
@@ -94,10 +109,13 @@ def plan(
     if not allow_large:
         refuse_too_many(checked)
     folder = results / checked.name
-    price, labour = calibrated(folder, checked.folder), Labour(workers, least_seconds, start_seconds(folder))
+    price, labour = calibrated(folder, checked.folder), Labour(workers, pack_minutes * 60, start_seconds(folder))
     if explain:
         for line in growth(checked, folder, structure, price).lines:
             typer.echo(f"{checked.name}: {line}")
+        return
+    if estimate:
+        _say_estimate(checked, folder, cluster, tuple(prices or ()), pack_minutes)
         return
     if number == 1:
         if (before := renamed_from(checked, folder)) is not None:
@@ -115,6 +133,25 @@ def plan(
     stages = ", ".join(f"{trials:,} {stage}" for stage, trials in summary["trials_by_stage"].items()) or "no trials"
     later = "" if summary["last"] else f"; then about {summary['later_trials']:,} more"
     typer.echo(f"{checked.name}, round {number}: {stages} in {len(summary['packs'])} packs{later}")
+
+
+def _say_estimate(study: Study, folder: Path, cluster: Path, prices: tuple[Path, ...], pack_minutes: float) -> None:
+    from trainatlas.catalogue import structure
+    from trainatlas.cluster import estimate, read_profile
+    from trainatlas.costs import calibrated, measured_ratios
+    from trainatlas.workflow import DEFAULTS
+
+    for place in prices:
+        if not measured_ratios(place):
+            raise UserError(
+                f"--prices {place}: holds no trained packs; allowed: a study's folder, such as results/digits"
+            )
+    jobs, gpus = read_profile(cluster)
+    measured = any(measured_ratios(place) for place in (folder, *prices))
+    price = calibrated(folder, study.folder, prices)
+    seconds = (pack_minutes or float(DEFAULTS["pack_minutes"])) * 60
+    for line in estimate(study, folder, structure, price, seconds, jobs, measured).lines(gpus):
+        typer.echo(f"{study.name}: {line}")
 
 
 @app.command()
@@ -181,31 +218,64 @@ def train(
             envvar="TRAINATLAS_DEVICE", help="cuda: a GPU that no other job uses; auto: one where there is any."
         ),
     ] = Device.auto,
+    limit_minutes: Annotated[
+        float, typer.Option(min=0, help="A scheduler's time limit, near which training stops by itself; 0: none.")
+    ] = 0.0,
+    tries_left: Annotated[
+        int, typer.Option(min=0, help="Tries that are left, this one included; 0: give the pack up, its trials failed.")
+    ] = 1,
+    scratch: Annotated[
+        str,
+        typer.Option(
+            envvar="TRAINATLAS_SCRATCH", help="The node's own folder to read data sets from, such as '$TMPDIR'."
+        ),
+    ] = "",
 ) -> None:
     """Train the trials of one pack side by side and write its tables.
 
-    Asked to stop by SIGTERM or SIGINT, it keeps where it stands and ends with status 128 + the signal's number;
-    started again it goes on from there, and after a kill from its last checkpoint.
+    Asked to stop by SIGTERM or SIGINT, or near its time limit, it keeps where it stands and ends with status 128 + the
+    signal's number; started again it goes on from there, and after a kill from its last checkpoint.
     """
     from trainatlas.costs import steps_of
+    from trainatlas.study import attempts
     from trainatlas.study.planning import read_pack
     from trainatlas.study.progress import Reporter
 
     content = read_pack(pack)
     results = pack.parent.parent
+    before = attempts.attempts_at(results, content.pack_id)
+    noting = attempts.Noting(results, content.pack_id, results / "logs" / "train" / f"{content.pack_id}.log")
     steps = {trial: steps_of(trial, content.folder) for trial in content.trials}
     progress = Reporter(results / "progress" / pack.name, content.pack_id, steps)
     from trainatlas.train.checkpoints import Interrupted, Keeping, StopRequest
     from trainatlas.train.devices import hold_device, slots_folder
-    from trainatlas.train.pack import prepare_process, train_pack
+    from trainatlas.train.pack import give_up, prepare_process, train_pack
     from trainatlas.train.work import kept_ceilings
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
     prepare_process()
-    with hold_device(device.value, slots_folder(), say) as place, StopRequest().listening() as stop:
+    keeping = Keeping(results / "checkpoints" / content.pack_id, checkpoint_seconds, grace_seconds)
+    if not tries_left:
+        from trainatlas.train.devices import any_device
+
+        why = before[-1].ending() if before else "its jobs ended before they began to train"
+        give_up(content, out, any_device(device.value), _STARTED, say, keeping, why)
+        noting.end(attempts.GIVEN_UP, why)
+        progress.finish()
+        return
+    stopping = StopRequest(_deadline(limit_minutes), patient=bool(attempts.job_of()[1]))
+    with (
+        noting.failures(),
+        hold_device(device.value, slots_folder(), say) as place,
+        stopping.listening() as stop,
+    ):
         try:
+            if scratch:
+                from trainatlas.data.scratch import read_from_scratch
+
+                read_from_scratch(scratch, {trial.data for trial in content.trials}, say)
             train_pack(
                 content,
                 out,
@@ -214,20 +284,28 @@ def train(
                 say,
                 fitted=results / "fitted",
                 memory=None if memory is None else memory * 2**20,
-                keeping=Keeping(
-                    results / "checkpoints" / content.pack_id,
-                    checkpoint_seconds,
-                    grace_seconds,
-                    stop,
-                    results / "weights",
-                ),
+                keeping=replace(keeping, stop=stop),
                 progress=progress,
                 ceilings=kept_ceilings(results / "ceilings.json", place),
             )
         except Interrupted as interrupted:
             typer.echo(interrupted, err=True)
+            noting.end(attempts.STOPPED, str(interrupted))
             raise typer.Exit(128 + interrupted.number) from None
+    noting.end(attempts.DONE)
     progress.finish()
+
+
+LIMIT_RESERVE = 120.0
+"""Seconds before a time limit at which training stops; a quarter of the limit, where that is less."""
+
+
+def _deadline(limit_minutes: float) -> float:
+    """Return when training stops by itself, by `time.monotonic()`."""
+    if not limit_minutes:
+        return math.inf
+    since_start = time.perf_counter() - _STARTED
+    return time.monotonic() - since_start + limit_minutes * 60 - min(LIMIT_RESERVE, limit_minutes * 15)
 
 
 @app.command()
@@ -237,6 +315,10 @@ def status(
     profile: Profile = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until all trials are done.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks when watching.")] = 2.0,
+    jobs: Annotated[bool, typer.Option("--jobs", help="Every pack with the jobs that have tried to train it.")] = False,
+    trial: Annotated[
+        str | None, typer.Option(help="Id of a trial, or how it begins: its pack, that pack's jobs and log.")
+    ] = None,
 ) -> None:
     """Tell how far a study is: trials and packs done and at work, their speed, the time left, and what went wrong."""
     from rich.console import Console
@@ -247,7 +329,9 @@ def status(
 
     checked = load_study(study, TABLES, profile)
     folder = results / checked.name
-    if watch:
+    if jobs or trial is not None:
+        watching.show_jobs(folder, Console(), trial)
+    elif watch:
         watching.watch(checked.name, folder, Console(), every)
     else:
         watching.show(checked.name, folder, Console())

@@ -143,13 +143,14 @@ def structure_key(trial: Trial) -> str:
     return hashlib.sha256(repr(structure(trial)).encode()).hexdigest()[:12]
 
 
-def calibrated(results: Path, folder: Path) -> Price:
+def calibrated(results: Path, folder: Path, others: Sequence[Path] = ()) -> Price:
     """Return the prices of stacks as the packs trained in `results` tell, or as estimated where there are none.
 
-    A structure that has been trained costs its estimate times the median of what its stacks took over what was
-    estimated for the part of their budget they ran; any other costs its estimate times the median over all structures.
+    What those of other results folders tell counts where `results` tells nothing. A structure that has been trained costs
+    its estimate times the median of what its stacks took over what was estimated for the part of their budget they ran;
+    any other costs its estimate times the median over all structures.
     """
-    ratios = measured_ratios(results)
+    ratios = {key: ratio for place in (*others, results) for key, ratio in measured_ratios(place).items()}
     typical = statistics.median(ratios.values()) if ratios else 1.0
 
     def price(stack: Sequence[Trial], probes: Probes) -> float:

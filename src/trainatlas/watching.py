@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from trainatlas.study.attempts import slurm_jobs
 from trainatlas.study.errors import UserError
 from trainatlas.study.status import Status, StatusReader
 from trainatlas.train.records import STATUSES
@@ -69,6 +70,7 @@ def status_page(name: str, status: Status) -> Group:
 
 def _jobs(status: Status) -> Table:
     jobs = Table(**_PLAIN)
+    scheduled = any(progress.job for progress in status.running)
     limits = any(progress.share_of_limit is not None for progress in status.running)
     jobs.add_column("pack", no_wrap=True)
     jobs.add_column("process", overflow="fold")
@@ -80,14 +82,44 @@ def _jobs(status: Status) -> Table:
         cells = [f"{progress.trials:,}", f"{progress.done:,}", f"{share:.0%}", f"{progress.steps_per_second:,.0f}"]
         if limits:
             cells.append("" if progress.share_of_limit is None else f"{progress.share_of_limit:.0%}")
-        process = f"{progress.process} on {progress.host}"
+        process = f"job {progress.job}, " * scheduled + f"{progress.process} on {progress.host}"
         jobs.add_row(progress.pack, process, progress.started[11:16], *cells)
     return jobs
 
 
 def show(name: str, results: Path, console: Console) -> None:
     """Print a study's status once."""
-    console.print(status_page(name, StatusReader(results).read()), soft_wrap=not console.is_terminal)
+    console.print(status_page(name, StatusReader(results, slurm_jobs).read()), soft_wrap=not console.is_terminal)
+
+
+def show_jobs(results: Path, console: Console, trial: str | None = None) -> None:
+    """Print every pack with the jobs that have tried to train it and its log, or the one that a trial is in.
+
+    Raises UserError where no planned trial's id begins with `trial`.
+    """
+    packs = StatusReader(results, slurm_jobs).jobs()
+    if trial is not None:
+        packs = [pack for pack in packs if any(each.startswith(trial) for each in pack.trials)]
+        if not packs:
+            raise UserError(f"--trial {trial}: no planned trial of {results} begins so; {results}/plan*.csv lists them")
+    table = Table(**_PLAIN)
+    for column in ("pack", "state", "trials", "job", "host", "begun", "end"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "trials" else "left")
+    for pack in packs:
+        lead = (pack.pack, pack.state, f"{len(pack.trials):,}")
+        for attempt in pack.attempts:
+            job = f"{attempt.scheduler} {attempt.job}" if attempt.job else f"process {attempt.process}"
+            running = pack.state == "running" and attempt == pack.attempts[-1]
+            end = attempt.end or ("" if running else "killed or lost")
+            table.add_row(*lead, job, attempt.host, attempt.started, end)
+            lead = ("", "", "")
+        if not pack.attempts:
+            table.add_row(*lead, "", "", "", "")
+    console.print(table, soft_wrap=not console.is_terminal)
+    for pack in packs:
+        said = [attempt.last_line for attempt in pack.attempts if attempt.last_line]
+        if trial is not None or (said and pack.state != "done"):
+            console.print(f"pack {pack.pack}: {said[-1] if said else 'log'} ({pack.log})", soft_wrap=True, markup=False)
 
 
 def watch(
@@ -100,7 +132,7 @@ def watch(
     every
         Seconds between two looks.
     """
-    reader = StatusReader(results)
+    reader = StatusReader(results, slurm_jobs)
     if not console.is_terminal:
         while True:
             status = reader.read()

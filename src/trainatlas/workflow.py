@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import math
 import os
+import platform
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +19,8 @@ from typing import IO, Any, NoReturn
 from trainatlas.catalogue import TABLES, structure
 from trainatlas.costs import calibrated
 from trainatlas.study import user_code
-from trainatlas.study.checksums import damaged_packs, put_aside
+from trainatlas.study.attempts import given_up
+from trainatlas.study.checksums import damaged_packs, forget_pack, put_aside
 from trainatlas.study.config import Study, load_study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
@@ -32,6 +36,9 @@ DEFAULTS = {
     "device": "auto",
     "progress": "15",
     "allow_large": "false",
+    "pack_minutes": "20",
+    "scratch": "",
+    "container": "containers/trainatlas.sif",
     "results": "results",
     "reports": "reports",
 }
@@ -41,9 +48,6 @@ SMALLEST_MEMORY = 500
 """MiB that a job takes before it has loaded anything but its libraries."""
 
 DEVICES = ("auto", "cpu", "cuda")
-
-CLUSTER_SECONDS = 300.0
-"""Predicted seconds that a job of a cluster shall be worth: it costs about 6 s by itself, and its way through the queue."""
 
 _held: list[IO[str]] = []
 
@@ -60,6 +64,9 @@ class Settings:
     progress: float
     results: str
     reports: str
+    pack_minutes: float
+    scratch: str
+    container: str
 
     @property
     def profile_option(self) -> str:
@@ -112,13 +119,16 @@ def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -
             )
         if values["device"] not in DEVICES:
             raise UserError(f"--config device={values['device']}; allowed: {', '.join(DEVICES)}")
-        progress = _seconds(values["progress"])
         if (allow_large := values["allow_large"].lower()) not in ("true", "false"):
             raise UserError(f"--config allow_large={values['allow_large']}; allowed: true or false")
         if allow_large == "true":
             os.environ["TRAINATLAS_ALLOW_LARGE"] = "1"
         elif "TRAINATLAS_ALLOW_LARGE" not in os.environ:
             refuse_too_many(study)
+        progress = _number(
+            values, "progress", 0, threading.TIMEOUT_MAX, "seconds between two lines of progress, 0 for none"
+        )
+        minutes = _number(values, "pack_minutes", 1, 10_000, "predicted minutes of a scheduler's job, 1 to 10000")
     except UserError as error:
         on_error(f"trainatlas: {error}")
     return Settings(
@@ -130,20 +140,23 @@ def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -
         progress,
         values["results"],
         values["reports"],
+        minutes,
+        values["scratch"],
+        values["container"],
     )
 
 
-def _seconds(text: str) -> float:
+def _number(values: dict[str, str], key: str, low: float, high: float, allowed: str) -> float:
     try:
-        seconds = float(text)
+        number = float(values[key])
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= threading.TIMEOUT_MAX:
-        raise UserError(f"--config progress={text}; allowed: seconds between two lines of progress, 0 for none")
-    return seconds
+        number = math.nan
+    if not low <= number <= high:
+        raise UserError(f"--config {key}={values[key]}; allowed: {allowed}")
+    return number
 
 
-def labour(local: bool, cores: int | None, jobs: int | None, gpus: int | None) -> Labour:
+def labour(local: bool, cores: int | None, jobs: int | None, gpus: int | None, pack_minutes: float) -> Labour:
     """Return who trains the packs.
 
     Parameters
@@ -154,20 +167,61 @@ def labour(local: bool, cores: int | None, jobs: int | None, gpus: int | None) -
         What Snakemake may use of this machine, and how many jobs may run at once elsewhere; None where it was not said.
     gpus
         Value of `--resources gpus=`; None where it is not given.
+    pack_minutes
+        Predicted minutes of a pack where jobs run elsewhere.
     """
     if not local:
-        return Labour(jobs or 1, CLUSTER_SECONDS)
+        return Labour(jobs or 1, pack_minutes * 60)
     return Labour(max(min(cores or 1, gpus or cores or 1), 1))
 
 
-def announce(crew: Labour, device: str) -> None:
-    """Tell the commands who trains the packs and on what, by their environment; what stands there already is kept.
+def announce(settings: Settings) -> None:
+    """Tell the commands on what and where they train, by their environment; what stands there already is kept.
 
-    No rule takes these as parameters, or another number of cores would select and analyse anew, and another device train.
+    No rule takes these as parameters, or another device would train anew.
     """
-    os.environ.setdefault("TRAINATLAS_WORKERS", str(crew.workers))
-    os.environ.setdefault("TRAINATLAS_LEAST_SECONDS", str(crew.least_seconds))
-    os.environ.setdefault("TRAINATLAS_DEVICE", device)
+    os.environ.setdefault("TRAINATLAS_DEVICE", settings.device)
+    os.environ.setdefault("TRAINATLAS_SCRATCH", settings.scratch)
+    for name in ("WORKERS", "PACK_MINUTES", "TRIES", "LATENCY"):  # see `announce_crew`; empty counts as not there
+        os.environ.setdefault(f"TRAINATLAS_{name}", "")
+
+
+def announce_crew(crew: Labour, tries: int, latency: float) -> None:
+    """Tell the commands who trains the packs, and a scheduler's jobs what only the Snakemake that submits them knows.
+
+    Parameters
+    ----------
+    crew
+        What the user has set of it in the environment is kept.
+    tries
+        As for `trainatlas.cluster.Requests`.
+    latency
+        Seconds after which a file that one machine has written is seen by all.
+    """
+    for name, value in (("WORKERS", crew.workers), ("PACK_MINUTES", crew.pack_seconds / 60)):
+        os.environ[f"TRAINATLAS_{name}"] = os.environ.get(f"TRAINATLAS_{name}") or str(value)
+    os.environ["TRAINATLAS_TRIES"] = str(tries)
+    os.environ["TRAINATLAS_LATENCY"] = str(latency if tries else 0)
+
+
+def tries_of(workflow: Any) -> Callable[[], int]:
+    """Return a function that returns how often a scheduler's job may be tried; 0 where jobs run on this machine.
+
+    Which it is Snakemake knows only once it has read the Snakefile, so the function is to be called after that. Jobs know it by
+    their environment.
+
+    Parameters
+    ----------
+    workflow
+        Snakemake's own.
+    """
+
+    def tries() -> int:
+        if not workflow.is_main_process:
+            return int(os.environ.get("TRAINATLAS_TRIES") or 0)
+        return 0 if workflow.local_exec else int(workflow.execution_settings.retries) + 1
+
+    return tries
 
 
 def pack_seconds(results: Path, pack: str) -> float:
@@ -192,8 +246,8 @@ def mend_results(results: Path, dry_run: bool, say: Callable[[str], None]) -> No
     """Put right, before jobs are planned, what would lead Snakemake astray.
 
     Files from the future, left by a clock that was ahead, are stamped with the present: what is made from them now would
-    be older than they are, which Snakemake takes for a failure. Packs whose tables are damaged are put aside, so that they
-    and no others are trained again. Where another Snakemake is at work, nothing is touched.
+    be older than they are, which Snakemake takes for a failure. Packs whose tables are damaged are put aside, and those that were
+    given up forgotten, so that they and no others are trained again. Where another Snakemake is at work, nothing is touched.
 
     Parameters
     ----------
@@ -203,13 +257,9 @@ def mend_results(results: Path, dry_run: bool, say: Callable[[str], None]) -> No
         Takes one line for all files from the future, and one for each damaged pack.
     """
     lock = results / ".lock"
-    with lock.open(encoding="utf-8") if lock.exists() else contextlib.nullcontext() as file:
-        try:
-            if file is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        _mend(results, dry_run, say)
+    with lock.open("a", encoding="utf-8") if lock.exists() else contextlib.nullcontext() as file:
+        if file is None or _locked(file, say):
+            _mend(results, dry_run, say)
 
 
 def _mend(results: Path, dry_run: bool, say: Callable[[str], None]) -> None:
@@ -219,6 +269,11 @@ def _mend(results: Path, dry_run: bool, say: Callable[[str], None]) -> None:
         for path in early if not dry_run else []:
             os.utime(path, ns=(now, now))
         say(f"trainatlas: {results}: {len(early):,} files are stamped in the future; they get the present time")
+    for pack in given_up(results):
+        if (results / "raw" / pack).is_dir():
+            if not dry_run:
+                forget_pack(results / "raw" / pack)
+            say(f"trainatlas: {results}: pack {pack} was given up; it will be trained again")
     for folder, fault in list(damaged_packs(results)):
         aside = "" if dry_run else f"; the pack now lies in {put_aside(folder)} and"
         say(f"trainatlas: {fault}{aside or '; the pack'} will be trained again")
@@ -228,20 +283,30 @@ def hold_results(results: Path, on_error: Callable[[str], NoReturn]) -> None:
     """Refuse to work on `results` beside another Snakemake.
 
     The lock is the operating system's, so it goes when its holder goes, however that ends: unlike
-    Snakemake's own, which the default profile turns off, it never has to be removed by hand.
+    Snakemake's own, which the default profile turns off, it never has to be removed by hand. Where the file system knows no
+    locks, a line says so and nothing keeps two of them apart.
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
         file = (results / ".lock").open("a+", encoding="utf-8")
     except OSError as error:
         on_error(f"trainatlas: {results}: cannot be written: {error.strerror}; allowed: a folder you may write to")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(file, lambda line: print(line, file=sys.stderr)):
         file.seek(0)
         holder = file.read().strip() or "unknown"
         on_error(f"trainatlas: {results}: another Snakemake (process {holder}) is at work on this study; wait for it")
     file.truncate(0)
-    file.write(f"{os.getpid()}\n")
+    file.write(f"{os.getpid()} on {platform.node()}\n")
     file.flush()
     _held.append(file)
+
+
+def _locked(file: IO[str], say: Callable[[str], None]) -> bool:
+    """Lock a file opened for writing, as NFS wants it, and return whether nobody else holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        say(f"trainatlas: {file.name}: cannot be locked ({error.strerror}): start no second Snakemake on this study")
+    return True

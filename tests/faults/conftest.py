@@ -1,5 +1,6 @@
 """A pack that holds one of everything that training remembers, and ways to train it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ class Job:
     stop: StopRequest = field(default_factory=StopRequest)
     between: float = 0.0
     grace: float = 20.0
+    stop_at: float = math.inf
 
     @property
     def checkpoint(self) -> Path:
@@ -45,7 +47,7 @@ class Job:
 
     def train(self) -> bool:
         """Start a job; return whether it came to its end."""
-        self.stop.number = None
+        self.stop = StopRequest(self.stop_at)
         pack = Pack("0123456789ab", "standard", tuple(self.trials))
         keeping = Keeping(self.checkpoint.parent, self.between, self.grace, self.stop)
         try:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from trainatlas.analysis.aggregate import aggregate
-from trainatlas.study.checksums import CHECKSUMS, damaged_packs
+from trainatlas.study.checksums import CHECKSUMS, damaged_packs, refuse_damaged
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
 from trainatlas.workflow import mend_results
@@ -172,3 +172,32 @@ def test_nothing_is_mended_while_another_snakemake_is_at_work(results: Path) -> 
         assert (packs(results), said) == (whole, [])
     mend_results(results, dry_run=False, say=said.append)
     assert packs(results) == whole[1:]
+
+
+# Files of other machines, which are seen a while after they were written.
+
+
+def test_what_is_not_seen_yet_is_waited_for_and_nothing_is_put_aside(results: Path) -> None:
+    packs = sorted(path.name for path in (results / "raw").iterdir())
+    table = results / "raw" / packs[0] / "curves.csv"
+    content = table.read_bytes()
+    table.write_bytes(content[:-30])
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            table.write_bytes(content)
+
+    refuse_damaged(results, packs, latency=10, wait=wait)
+    assert len(waits) == 3
+    assert sorted(path.name for path in (results / "raw").iterdir()) == packs
+
+
+def test_what_is_not_seen_after_all_is_damaged(results: Path) -> None:
+    packs = sorted(path.name for path in (results / "raw").iterdir())
+    (results / "raw" / packs[0] / "curves.csv").unlink()
+    waits: list[float] = []
+    with pytest.raises(UserError, match="its pack now lies in"):
+        refuse_damaged(results, packs, latency=3.5, wait=waits.append)
+    assert sum(waits) == 3.5

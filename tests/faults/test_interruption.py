@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -17,12 +18,15 @@ import pytest
 import torch
 
 from trainatlas.catalogue import structure
+from trainatlas.study.attempts import Noting, given_up
 from trainatlas.study.errors import UserError
 from trainatlas.study.planning import Pack, form_stacks, pack_path, plan_round
 from trainatlas.train import checkpoints as module
 from trainatlas.train import pack as pack_module
-from trainatlas.train.checkpoints import Checkpoints
+from trainatlas.train.checkpoints import Checkpoints, Keeping, StopRequest
+from trainatlas.train.pack import give_up
 from trainatlas.train.stacked import train_stack
+from trainatlas.workflow import mend_results
 
 Tables = dict[str, bytes]
 
@@ -331,3 +335,63 @@ with StopRequest().listening() as stop:
 def test_the_second_signal_ends_the_process_at_once(python: Callable[..., Any]) -> None:
     done = python(ASK_TWICE)
     assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, f"{int(signal.SIGINT)}\n")
+
+
+# A scheduler's time limit, and packs that are given up.
+
+
+def test_near_its_time_limit_a_job_stops_by_itself_and_the_next_goes_on(job: Any, undisturbed: Tables) -> None:
+    job.stop_at = 0.0  # a time limit that is over
+    assert not job.train()
+    assert job.said[-1].endswith(", near its time limit; start again to go on")
+    assert job.checkpoint.exists()
+    job.stop_at = math.inf
+    assert job.train()
+    assert job.tables() == undisturbed
+
+
+def test_a_scheduler_may_repeat_its_signal() -> None:
+    stop = StopRequest(patient=True)
+    stop.ask(signal.SIGTERM)
+    first = stop.at
+    stop.ask(signal.SIGTERM)
+    assert (stop.number, stop.at, stop.by_clock) == (signal.SIGTERM, first, False)
+
+
+def test_a_signal_after_the_time_limit_does_not_prolong_the_grace() -> None:
+    stop = StopRequest(deadline=time.monotonic() - 5)
+    stop.ask(signal.SIGTERM)
+    assert stop.number == signal.SIGTERM and stop.at < time.monotonic() - 4 and stop.by_clock
+
+
+def test_a_pack_that_is_given_up_has_its_trials_and_goes_on_once_it_is_trained_again(
+    tiny: dict[str, Any], study_of: Callable[..., Any], command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (pack,) = plan_round(study_of(tiny), tmp_path, 1, structure)["packs"]
+    words = ["train", pack_path(tmp_path, pack), "--out", tmp_path / "raw" / pack]
+    Noting(tmp_path, pack, tmp_path / "log").end("failed", "no such GPU")
+    done = command(*words, "--tries-left", "0")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "raw" / pack / "trials.csv")
+    assert len(table) == 32 and set(table["status"]) == {"failed"}
+    assert set(table["error"].str.contains("failed: no such GPU")) == {True}
+    assert given_up(tmp_path) == [pack]
+    said: list[str] = []
+    mend_results(tmp_path, dry_run=False, say=said.append)
+    assert said == [f"trainatlas: {tmp_path}: pack {pack} was given up; it will be trained again"]
+    assert not (tmp_path / "raw" / pack).exists()
+    assert command(*words, "--tries-left", "3").returncode == 0
+    assert set(pd.read_csv(tmp_path / "raw" / pack / "trials.csv")["status"]) == {"ok"}
+    assert given_up(tmp_path) == []
+    mend_results(tmp_path, dry_run=False, say=said.append)
+    assert len(said) == 1 and (tmp_path / "raw" / pack).exists()
+
+
+def test_what_a_checkpoint_has_as_done_is_not_given_up(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask_at("end_stack", job, monkeypatch, lambda calls: calls == 1)
+    assert not job.train()
+    pack = Pack("0123456789ab", "standard", tuple(job.trials))
+    give_up(pack, job.folder / "raw", torch.device("cpu"), 0.0, job.said.append, Keeping(job.checkpoint.parent), "why")
+    ends = pd.read_csv(job.folder / "raw" / "trials.csv").groupby("error", dropna=False)["trial_id"].count()
+    assert 0 < ends["why"] < len(job.trials) == ends.sum()
+    assert job.checkpoint.exists()

@@ -16,14 +16,15 @@ import torch
 from rich.console import Console
 
 from trainatlas.catalogue import structure
+from trainatlas.study.attempts import FAILED, GIVEN_UP, Noting
 from trainatlas.study.config import Study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import pack_path, plan_round, read_pack, trial_epochs
+from trainatlas.study.planning import pack_path, plan_round, read_pack, read_plan, trial_epochs
 from trainatlas.study.status import StatusReader
 from trainatlas.study.storage import write_json
 from trainatlas.train.pack import train_pack
-from trainatlas.watching import Teller, duration, show, status_line, watch
+from trainatlas.watching import Teller, duration, show, show_jobs, status_line, watch
 
 NOTHING: dict[str, Any] = {
     "trials_by_stage": {},
@@ -256,3 +257,39 @@ def test_a_table_without_statuses_is_named(packs: list[str], tmp_path: Path) -> 
     path.with_name("checksums.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match=r"trials\.csv: cannot be read as a table"):
         StatusReader(tmp_path).read()
+
+
+def test_a_trial_leads_to_its_pack_that_packs_jobs_and_its_log(
+    packs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    path = tmp_path / "logs" / "train" / f"{packs[0]}.log"
+    Noting(tmp_path, packs[0], path).end(FAILED, "no room")
+    row = next(row for row in read_plan(tmp_path, 1) if row["pack"] == packs[0])
+    console = plain()
+    show_jobs(tmp_path, console, row["trial_id"][:10])
+    said = printed(console)
+    assert packs[0] in said and "slurm 17" in said and "failed" in said
+    assert f"pack {packs[0]}: no room ({path})" in said
+    assert not any(pack in said for pack in packs[1:])
+    with pytest.raises(UserError, match="--trial xyz: no planned trial"):
+        show_jobs(tmp_path, console, "xyz")
+
+
+def test_all_jobs_are_listed_those_that_left_no_word_too(packs: list[str], tmp_path: Path) -> None:
+    Noting(tmp_path, packs[0], tmp_path / "log")
+    train(tmp_path, packs[1])
+    Noting(tmp_path, packs[1], tmp_path / "log").end(GIVEN_UP, "why")
+    console = plain()
+    show_jobs(tmp_path, console)
+    lines = {line.split()[0]: line for line in printed(console).splitlines() if line.strip()}
+    assert set(packs) <= set(lines)
+    assert "killed or lost" in lines[packs[0]] and f"process {os.getpid()}" in lines[packs[0]]
+    assert "given up" in lines[packs[1]] and "waiting" in lines[packs[2]]
+
+
+def test_a_pack_whose_log_was_wiped_is_told_by_its_last_attempt(packs: list[str], tmp_path: Path) -> None:
+    tell(tmp_path, packs[0], process=ended_process())
+    Noting(tmp_path, packs[0], tmp_path / "log").end(FAILED, "no room")
+    (stopped,) = StatusReader(tmp_path).read().stopped
+    assert stopped.last_line.endswith("failed: no room")

@@ -14,7 +14,7 @@ import yaml
 from trainatlas import workflow
 from trainatlas.catalogue import structure
 from trainatlas.study.planning import plan_round
-from trainatlas.workflow import announce, hold_results, labour, pack_seconds, settle_config
+from trainatlas.workflow import announce, announce_crew, hold_results, labour, pack_seconds, settle_config
 
 Content = dict[str, Any]
 
@@ -103,7 +103,7 @@ def test_growth_is_told_of_a_study_that_was_planned_before(study: Path, tmp_path
 
 def test_an_unknown_key_is_refused_with_the_allowed_ones(study: Path) -> None:
     line = refusal({"study": str(study), "result": "there"})
-    assert "'result'" in line and "study, profile, memory, device, progress, results, reports" in line
+    assert "'result'" in line and ", ".join(workflow.DEFAULTS) in line
 
 
 def test_a_bad_study_is_refused(study: Path, tiny: Content) -> None:
@@ -131,7 +131,15 @@ def test_a_folder_without_permission_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("device", "gpu"), ("progress", "often"), ("progress", "-1"), ("progress", "nan")]
+    ("key", "value"),
+    [
+        ("device", "gpu"),
+        ("progress", "often"),
+        ("progress", "-1"),
+        ("progress", "nan"),
+        ("pack_minutes", "0"),
+        ("pack_minutes", "long"),
+    ],
 )
 def test_a_value_that_is_none_is_refused(key: str, value: str, study: Path) -> None:
     line = refusal({"study": str(study), key: value})
@@ -145,23 +153,41 @@ def test_a_value_that_is_none_is_refused(key: str, value: str, study: Path) -> N
         ((True, 16, None, 4), (4, 0.0)),
         ((True, 2, None, 4), (2, 0.0)),
         ((True, None, None, None), (1, 0.0)),
-        ((False, None, 100, None), (100, workflow.CLUSTER_SECONDS)),
-        ((False, 2, 50, 4), (50, workflow.CLUSTER_SECONDS)),
+        ((False, None, 100, None), (100, 1500.0)),
+        ((False, 2, 50, 4), (50, 1500.0)),
     ],
 )
 def test_packs_are_made_for_those_who_train_them(limits: tuple[Any, ...], expected: tuple[int, float]) -> None:
-    crew = labour(*limits)
-    assert (crew.workers, crew.least_seconds) == expected
+    crew = labour(*limits, pack_minutes=25.0)
+    assert (crew.workers, crew.pack_seconds) == expected
 
 
-def test_commands_are_told_and_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRAINATLAS_WORKERS", "7")
-    for name in ("LEAST_SECONDS", "DEVICE"):
-        monkeypatch.setenv(f"TRAINATLAS_{name}", "")
+NAMES = ("WORKERS", "PACK_MINUTES", "DEVICE", "SCRATCH", "TRIES", "LATENCY")
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Nothing is told yet; returns a function that returns what is told."""
+    for name in NAMES:
+        monkeypatch.setenv(f"TRAINATLAS_{name}", "")  # so that it is as before when the test is over
         monkeypatch.delenv(f"TRAINATLAS_{name}")
-    announce(labour(True, 2, None, None), "cpu")
-    told = [os.environ[f"TRAINATLAS_{name}"] for name in ("WORKERS", "LEAST_SECONDS", "DEVICE")]
-    assert told == ["7", "0.0", "cpu"]
+    return lambda: [os.environ[f"TRAINATLAS_{name}"] for name in NAMES]
+
+
+def test_commands_are_told_and_what_the_user_set_stays(
+    study: Path, told: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINATLAS_WORKERS", "7")
+    announce(settle_config({"study": str(study), "device": "cpu", "scratch": "$TMPDIR"}, refuse))
+    assert told() == ["7", "", "cpu", "$TMPDIR", "", ""]
+    announce_crew(labour(True, 2, None, None, 25.0), tries=0, latency=60)
+    assert told() == ["7", "0.0", "cpu", "$TMPDIR", "0", "0"]
+
+
+def test_jobs_of_a_scheduler_are_told_of_tries_and_latency(study: Path, told: Callable[[], list[str]]) -> None:
+    announce(settle_config({"study": str(study)}, refuse))
+    announce_crew(labour(False, None, 100, None, 25.0), tries=4, latency=60)
+    assert told() == ["100", "25.0", "auto", "", "4", "60"]
 
 
 def test_a_pack_comes_as_early_as_its_plan_says(tmp_path: Path) -> None:

@@ -19,9 +19,14 @@ rule train:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=MEMORY,
+        mem_mb=lambda wildcards, attempt: asks.mebibytes(attempt),
+        runtime=lambda wildcards, attempt: asks.minutes(wildcards.pack, attempt),
+        training_mb=MEMORY,
+        tries_left=lambda wildcards, attempt: asks.tries_left(attempt),
         gpus=int("gpus" in limits and settings.device != "cpu"),  # counted where --resources gpus=N says how many there are
     params:
         out=lambda wildcards, output: Path(output.trials).parent,
+    # exec: a shell in between would die of SIGTERM at once, and SLURM kills what a job's first process leaves behind.
     shell:
-        "trainatlas train {input.pack} --out {params.out} --memory {resources.mem_mb} 2> {log}"
+        "exec trainatlas train {input.pack} --out {params.out} --memory {resources.training_mb} "
+        "--limit-minutes {resources.runtime} --tries-left {resources.tries_left} 2> {log}"

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from trainatlas.study.errors import UserError
@@ -17,6 +19,12 @@ from trainatlas.study.planning import planned_rounds, summary_path
 from trainatlas.study.storage import read_json, write_json
 
 CHECKSUMS = "checksums.json"
+
+LATENCY = "TRAINATLAS_LATENCY"
+"""Variable: seconds after which what one machine writes is seen by all."""
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at what may not be seen yet."""
 
 
 def remove_checksums(folder: Path) -> None:
@@ -70,10 +78,20 @@ def put_aside(folder: Path) -> Path:
     number = 1
     while (aside := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
         number += 1
+    _touch_plan(folder)
+    return folder.rename(aside)
+
+
+def forget_pack(folder: Path) -> None:
+    """Remove the folder of a pack that was given up, which holds nothing that its checkpoint does not; else as `put_aside`."""
+    _touch_plan(folder)
+    shutil.rmtree(folder)
+
+
+def _touch_plan(folder: Path) -> None:
     results = folder.parents[1]
     for number in planned_rounds(results)[-1:]:
         os.utime(summary_path(results, number))
-    return folder.rename(aside)
 
 
 def damaged_packs(results: Path, thorough: bool = False) -> Iterator[tuple[Path, str]]:
@@ -89,14 +107,38 @@ def damaged_packs(results: Path, thorough: bool = False) -> Iterator[tuple[Path,
                 yield folder, fault
 
 
-def refuse_damaged(results: Path, packs: Sequence[str]) -> None:
-    """Raise UserError where tables of `packs` are damaged, and put those packs aside, to be trained again."""
+def refuse_damaged(
+    results: Path, packs: Sequence[str], latency: float | None = None, wait: Callable[[float], object] = time.sleep
+) -> None:
+    """Raise UserError where tables of `packs` are damaged, and put those packs aside, to be trained again.
+
+    Parameters
+    ----------
+    latency
+        Seconds after which a file that another machine has written is seen here, whole; that long no fault is believed.
+        None: what the variable TRAINATLAS_LATENCY says, else 0.
+    wait
+        Sleeps for so many seconds.
+    """
+    patience = float(os.environ.get(LATENCY) or 0) if latency is None else latency
     faults = []
     for pack in packs:
         folder = results / "raw" / pack
-        if not (folder / CHECKSUMS).exists():
-            raise UserError(f"{folder / CHECKSUMS}: no such file; `trainatlas train` makes it")
-        if (fault := fault_of(folder, thorough=True)) is not None:
+        while (fault := _fault_to_gather(folder)) is not None and patience > 0:
+            pause = min(LOOK_AGAIN, patience)
+            wait(pause)
+            patience -= pause
+        if fault is not None and not (folder / CHECKSUMS).exists():
+            raise UserError(fault)
+        if fault is not None:
             faults.append(f"{fault}; its pack now lies in {put_aside(folder)}")
     if faults:
         raise UserError(f"{'; '.join(faults)}; start Snakemake again: it trains what is missing")
+
+
+def _fault_to_gather(folder: Path) -> str | None:
+    with contextlib.suppress(OSError):
+        os.listdir(folder)  # noqa: PTH208 - makes a network file system ask its server what is there
+    if not (folder / CHECKSUMS).exists():
+        return f"{folder / CHECKSUMS}: no such file; `trainatlas train` makes it"
+    return fault_of(folder, thorough=True)

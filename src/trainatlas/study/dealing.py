@@ -21,6 +21,9 @@ PACKS_EACH = 4
 PACK_LIMIT = 4096
 """Trials in a pack at most: a job holds their results until it ends."""
 
+MOST_JOBS = 300
+"""Packs of one planning at most where a scheduler trains them, as far as PACK_LIMIT allows: its queue is shared with others."""
+
 
 @dataclass(frozen=True)
 class Labour:
@@ -30,23 +33,26 @@ class Labour:
     ----------
     workers
         Jobs that run side by side: cores, GPUs, or jobs of a cluster.
-    least_seconds
-        Predicted seconds of a pack, short of which not every worker is given one. On a cluster a job has to be worth its way
-        through the queue; on this machine a core that idles gains nothing.
+    pack_seconds
+        Predicted seconds of a pack where a scheduler trains them, however many at a time: long enough to be worth its way
+        through the queue, short enough that little is lost with it. 0: this machine's workers do, and shall end together.
     start_seconds
         What a job takes to start.
     """
 
     workers: int = 1
-    least_seconds: float = 0.0
+    pack_seconds: float = 0.0
     start_seconds: float = START
 
     def packs(self, seconds: float, trials: int) -> int:
-        """Return how many packs to make of so much work: a multiple of the workers, so that all end together."""
-        if self.least_seconds and seconds < self.workers * self.least_seconds:
-            return max(int(seconds / self.least_seconds), math.ceil(trials / PACK_LIMIT), 1)
-        shortest = max(STARTS * self.start_seconds, self.least_seconds)
-        rounds = min(int(seconds / (self.workers * shortest)), PACKS_EACH)
+        """Return how many packs to make of so much work: for workers a multiple of them, so that all end together.
+
+        For a scheduler packs of two thirds to one and a half of `pack_seconds` (one, where there is less work), but no more of
+        them than MOST_JOBS.
+        """
+        if self.pack_seconds:
+            return max(min(round(seconds / self.pack_seconds), MOST_JOBS), math.ceil(trials / PACK_LIMIT), 1)
+        rounds = min(int(seconds / (self.workers * STARTS * self.start_seconds)), PACKS_EACH)
         needed = max(seconds / LONGEST, trials / PACK_LIMIT) / self.workers
         return self.workers * max(rounds, math.ceil(needed), 1)
 

@@ -12,12 +12,13 @@ import os
 import platform
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from trainatlas.study.attempts import job_of
 from trainatlas.study.errors import UserError
 from trainatlas.study.storage import write_json
 from trainatlas.study.trial import Trial
@@ -84,6 +85,8 @@ class PackProgress:
         Trial-steps per second over the last half minute; 0 where there is nothing to tell it from.
     share_of_limit
         Over the same time: the least that those steps take on the device, over what they took. None where not known.
+    scheduler, job
+        Who runs it, and what it calls the job (`trainatlas.study.attempts.job_of`); empty where none does.
     """
 
     pack: str
@@ -101,10 +104,19 @@ class PackProgress:
     planned_trial_steps: int = 0
     steps_per_second: float = 0.0
     share_of_limit: float | None = None
+    scheduler: str = ""
+    job: str = ""
 
-    @property
-    def alive(self) -> bool:
-        """Whether its process still runs; what other hosts run is not known here and taken to."""
+    def alive(self, slurm_jobs: Container[str] | None = None) -> bool:
+        """Whether its process still runs; what other hosts run is not known here and taken to.
+
+        Parameters
+        ----------
+        slurm_jobs
+            Jobs that SLURM runs now; None where it cannot be asked.
+        """
+        if self.scheduler == "slurm" and slurm_jobs is not None and self.job not in slurm_jobs:
+            return False
         if self.host != platform.node():
             return True
         try:
@@ -138,6 +150,7 @@ class Reporter:
     ) -> None:
         self._path, self._pack, self._steps, self._clock = path, pack, steps, clock
         self._started = _now()
+        self._scheduler, self._job = job_of()
         self._seen: dict[Trial, Watched] = {}
         self._inherited, self._inherited_least = 0, 0.0  # steps that an earlier job took, and their least time
         self._written = clock()
@@ -192,6 +205,8 @@ class Reporter:
             planned_trial_steps=steps + left,
             steps_per_second=round(taken / elapsed, 1) if elapsed else 0.0,
             share_of_limit=round(least / elapsed, 4) if least else None,
+            scheduler=self._scheduler,
+            job=self._job,
         )
         with contextlib.suppress(UserError):
             write_json(self._path, asdict(progress))

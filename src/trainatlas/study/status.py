@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from trainatlas.study.attempts import GIVEN_UP, Attempt, attempts_at
 from trainatlas.study.checksums import CHECKSUMS
 from trainatlas.study.errors import UserError
 from trainatlas.study.planning import planned_rounds, read_plan, read_summary
@@ -89,6 +91,25 @@ class Status:
         return sum((each.ends for each in self.rounds), Counter())
 
 
+@dataclass(frozen=True)
+class PackJobs:
+    """Where a pack stands and which jobs have tried to train it, the earliest first.
+
+    Attributes
+    ----------
+    state
+        As in `Status.packs`; "given up" where the last try ended so.
+    trials
+        Its trials, by id.
+    """
+
+    pack: str
+    state: str
+    trials: tuple[str, ...]
+    attempts: tuple[Attempt, ...]
+    log: Path
+
+
 class StatusReader:
     """Reads a study's status again and again; the tables of a pack are read once.
 
@@ -96,21 +117,17 @@ class StatusReader:
     ----------
     results
         The study's folder, `results/<study>`.
+    slurm_jobs
+        Returns the jobs that SLURM runs now; None where it cannot be asked.
     """
 
-    def __init__(self, results: Path) -> None:
-        self._results = results
+    def __init__(self, results: Path, slurm_jobs: Callable[[], Container[str] | None] = lambda: None) -> None:
+        self._results, self._slurm_jobs = results, slurm_jobs
         self._ends: dict[tuple[str, int], Counter[str]] = {}
 
     def read(self) -> Status:
         """Return the status now; raises UserError where the study has not been planned."""
-        live: dict[str, PackProgress] = {}
-        dead: set[str] = set()
-        for progress in read_progress(self._results):
-            if progress.alive:
-                live[progress.pack] = progress
-            else:
-                dead.add(progress.pack)
+        live, dead = self._jobs_at_work()
         rounds: list[RoundStatus] = []
         states: dict[str, PackState] = {}
         predicted: dict[str, float] = {}
@@ -143,6 +160,31 @@ class StatusReader:
             self._seconds_left(at_work, predicted, waiting, all_done=set(states.values()) == {"done"}),
         )
 
+    def jobs(self) -> list[PackJobs]:
+        """Return the packs planned so far, round by round, with the jobs that have tried to train them.
+
+        Raises UserError where the study has not been planned.
+        """
+        live, dead = self._jobs_at_work()
+        members: dict[str, list[str]] = {}
+        for number in planned_rounds(self._results) or [1]:
+            for row in read_plan(self._results, number):
+                members.setdefault(row["pack"], []).append(row["trial_id"])
+        found = []
+        for pack, trials in members.items():
+            attempts = tuple(attempts_at(self._results, pack))
+            state: str = self._state(pack, live, dead)
+            if state == "done" and attempts and attempts[-1].end == GIVEN_UP:
+                state = GIVEN_UP
+            found.append(PackJobs(pack, state, tuple(trials), attempts, self._log(pack)))
+        return found
+
+    def _jobs_at_work(self) -> tuple[dict[str, PackProgress], set[str]]:
+        told = list(read_progress(self._results))
+        slurm_jobs = self._slurm_jobs() if any(progress.scheduler == "slurm" for progress in told) else None
+        live = {progress.pack: progress for progress in told if progress.alive(slurm_jobs)}
+        return live, {progress.pack for progress in told} - set(live)
+
     def _state(self, pack: str, live: dict[str, PackProgress], dead: set[str]) -> PackState:
         if (self._results / "raw" / pack / CHECKSUMS).exists():
             return "done"
@@ -157,7 +199,10 @@ class StatusReader:
         return self._results / "logs" / "train" / f"{pack}.log"
 
     def _stopped(self, pack: str) -> StoppedPack:
-        return StoppedPack(pack, _last_line(self._log(pack)), self._log(pack))
+        said = _last_line(self._log(pack))
+        if not said and (attempts := attempts_at(self._results, pack)):
+            said = attempts[-1].ending()
+        return StoppedPack(pack, said, self._log(pack))
 
     def _pack_ends(self, pack: str) -> Counter[str]:
         path = self._table(pack, "trials")

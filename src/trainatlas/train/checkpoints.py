@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -49,17 +50,45 @@ class Interrupted(Exception):  # noqa: N818 - no error, but what was asked for
 
 
 class StopRequest:
-    """Whether, by which signal and when this process was asked to stop."""
+    """Whether, by which signal and when this process was asked to stop.
 
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self.at = 0.0
+    Parameters
+    ----------
+    deadline
+        When, by `time.monotonic()`, it counts as asked by SIGTERM if nobody has asked before: the approach of a time limit.
+    patient
+        Whether a second signal changes nothing. A user's second Ctrl-C ends the process at once; a scheduler sends its signals by
+        several ways, and kills by itself.
+    """
+
+    def __init__(self, deadline: float = math.inf, patient: bool = False) -> None:
+        self._deadline, self._patient = deadline, patient
+        self._number: int | None = None
+        self._at = 0.0
+
+    @property
+    def number(self) -> int | None:
+        """Number of the signal; None as long as nothing asks to stop."""
+        if self._number is None and time.monotonic() >= self._deadline:
+            return signal.SIGTERM
+        return self._number
+
+    @property
+    def at(self) -> float:
+        """When it was asked, by `time.monotonic()`."""
+        return self._deadline if self.by_clock else self._at
+
+    @property
+    def by_clock(self) -> bool:
+        """Whether it is the time limit that asks."""
+        return self._number is None or self._at >= self._deadline
 
     def ask(self, number: int) -> None:
-        """Note the request; the second one ends the process at once."""
-        if self.number is not None:
+        """Note the request; the second one ends the process at once, unless it is patient."""
+        if self._number is None:
+            self._number, self._at = number, time.monotonic()
+        elif not self._patient:
             os._exit(128 + number)
-        self.number, self.at = number, time.monotonic()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:
@@ -342,7 +371,9 @@ class Checkpoints(Course):
     def _raise(self) -> None:
         assert self._stop.number is not None
         raise Interrupted(
-            f"pack {self._pack.pack_id}: stopped at {self._place(self._epoch)}; start again to go on", self._stop.number
+            f"pack {self._pack.pack_id}: stopped at {self._place(self._epoch)}"
+            f"{', near its time limit' if self._stop.by_clock else ''}; start again to go on",
+            self._stop.number,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import IO, Literal
 import platformdirs
 import torch
 
+from trainatlas.study.attempts import job_of
 from trainatlas.study.errors import UserError
 
 Wanted = Literal["auto", "cpu", "cuda"]
@@ -25,8 +27,27 @@ _POLL = 0.5  # seconds between two looks for a GPU that is free
 
 
 def slots_folder() -> Path:
-    """Return where the locks of this user's jobs on this machine lie."""
-    return platformdirs.user_runtime_path("trainatlas")
+    """Return where the locks of this user's jobs on this machine lie.
+
+    A scheduler's job has a folder of its own: it was given its GPUs already, and where control groups hide the others, those
+    of two jobs go by the same name.
+    """
+    scheduler, job = job_of()
+    if not job:
+        return platformdirs.user_runtime_path("trainatlas")
+    return Path(tempfile.gettempdir()) / f"trainatlas-{os.getuid()}" / f"{scheduler}-{job}"
+
+
+def any_device(wanted: Wanted) -> torch.device:
+    """Return the kind of device that a job would train on, without holding one."""
+    return torch.device("cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda")
+
+
+def _given_none() -> bool:
+    """Whether SLURM runs this process and gave it no GPU, though the node may show some."""
+    return job_of()[0] == "slurm" and not any(
+        os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS")
+    )
 
 
 @contextlib.contextmanager
@@ -47,8 +68,10 @@ def hold_device(wanted: Wanted, slots: Path, say: Callable[[str], None]) -> Iter
     UserError
         Where a GPU is wanted and there is none, or the locks cannot be written.
     """
-    gpus = 0 if wanted == "cpu" else torch.cuda.device_count()
+    gpus = 0 if wanted == "cpu" or _given_none() else torch.cuda.device_count()
     if wanted == "cuda" and not gpus:
+        if _given_none():
+            raise UserError("--device cuda: SLURM gave this job no GPU; ask for one, as profiles/slurm-gpu does")
         raise UserError("--device cuda: torch finds no GPU here; allowed: auto or cpu")
     if not gpus:
         yield torch.device("cpu")

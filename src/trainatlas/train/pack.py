@@ -126,6 +126,42 @@ def train_pack(
             f"pack {pack.pack_id}: stack {done} of {done + waiting}, {len(results)} of {len(pack.trials)} trials, "
             f"{steps / checkpoints.seconds:,.0f} trial-steps/s"
         )
+    _write_tables(pack, out, device, results, costs, checkpoints.seconds, started, begun, clock)
+    checkpoints.discard()
+
+
+def give_up(pack: Pack, out: Path, device: torch.device, started: float, say: Say, keeping: Keeping, why: str) -> None:
+    """Write the tables of a pack that cannot be trained: its trials are `failed`, but for those that a checkpoint has as done.
+
+    The checkpoint stays, so that training can go on once what was wrong is mended.
+
+    Parameters
+    ----------
+    started, say, keeping
+        As for `train_pack`.
+    why
+        The error of the trials that were not trained.
+    """
+    begun, clock = time.perf_counter(), _now()
+    checkpoints = Checkpoints(pack, device.type, keeping, say)
+    checkpoints.form(lambda: [list(pack.trials)])
+    lost = [TrialResult(trial, status="failed", error=why) for stack in checkpoints.waiting for trial in stack]
+    say(f"pack {pack.pack_id}: given up, {len(lost)} of {len(pack.trials)} trials are not trained: {why}")
+    results = checkpoints.results + lost
+    _write_tables(pack, out, device, results, [], checkpoints.seconds, started, begun, clock)
+
+
+def _write_tables(
+    pack: Pack,
+    out: Path,
+    device: torch.device,
+    results: list[TrialResult],
+    costs: Sequence[tuple[object, ...]],
+    seconds: float,
+    started: float,
+    begun: float,
+    clock: str,
+) -> None:
     remove_checksums(out)
     results.sort(key=lambda result: result.trial.trial_id)
     write_csv(out / "curves.csv", names(CURVE_COLUMNS), _curve_rows(results))
@@ -142,7 +178,7 @@ def train_pack(
                 pack.pack_id,
                 len(results),
                 steps,
-                f"{checkpoints.seconds:.2f}",
+                f"{seconds:.2f}",
                 f"{begun - started:.2f}",
                 clock,
                 _now(),
@@ -153,7 +189,6 @@ def train_pack(
         ],
     )
     write_checksums(out, [f"{table}.csv" for table in RAW_TABLES])
-    checkpoints.discard()
 
 
 def stacks_within(stacks: list[list[Trial]], store: ExampleStore, memory: float | None) -> list[list[Trial]]:

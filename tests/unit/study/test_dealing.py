@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainatlas.study.dealing import LONGEST, PACK_LIMIT, PACKS_EACH, START, STARTS, Labour, deal
+from trainatlas.study.dealing import LONGEST, MOST_JOBS, PACK_LIMIT, PACKS_EACH, START, STARTS, Labour, deal
 
 PRICES = st.lists(st.floats(0.01, 1000), max_size=60)
 
@@ -43,9 +43,21 @@ def test_jobs_that_start_slowly_are_made_fewer() -> None:
     assert [Labour(2, start_seconds=start).packs(800.0, 4000) for start in (1.0, 4.0, 10.0, 30.0)] == [8, 8, 4, 2]
 
 
-def test_a_short_study_does_not_fill_a_cluster() -> None:
-    assert Labour(100, 300.0).packs(30.0, 500) == 1
-    assert Labour(100, 300.0).packs(1500.0, 500) == 5
-    assert Labour(100, 300.0).packs(30_000.0, 20_000) == 100
-    assert Labour(2**63 - 1, 300.0).packs(30_000.0, 20_000) == 100  # --jobs unlimited
-    assert Labour(4, 300.0).packs(0.0, 0) == 1
+@given(seconds=st.floats(0, 1e6), trials=st.integers(0, 200_000), workers=st.integers(1, 2**63 - 1))
+def test_a_scheduler_gets_packs_of_the_length_asked_for_but_no_more_than_a_few_hundred(
+    seconds: float, trials: int, workers: int
+) -> None:
+    packs = Labour(workers, 1200.0).packs(seconds, trials)
+    assert packs >= 1 and trials / packs <= PACK_LIMIT
+    if packs > trials / PACK_LIMIT + 1:  # more than there have to be
+        assert packs <= MOST_JOBS
+        assert packs == 1 or seconds / packs >= 1200 / 1.5
+    if packs < MOST_JOBS:
+        assert seconds / packs <= 1200 * 1.5
+
+
+def test_a_short_study_is_one_job() -> None:
+    assert Labour(100, 1200.0).packs(30.0, 500) == 1
+    assert Labour(100, 1200.0).packs(0.0, 0) == 1
+    assert Labour(100, 1200.0).packs(30_000.0, 20_000) == 25
+    assert Labour(100, 1200.0).packs(3_000_000.0, 20_000) == MOST_JOBS

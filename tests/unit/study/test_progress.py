@@ -50,7 +50,7 @@ def test_a_job_tells_of_itself_before_its_first_epoch(tmp_path: Path) -> None:
     progress = told(tmp_path)
     assert (progress.pack, progress.process, progress.trials, progress.done) == ("0123456789ab", os.getpid(), 4, 0)
     assert (progress.trial_steps, progress.planned_trial_steps, progress.steps_per_second) == (0, 160, 0.0)
-    assert progress.alive
+    assert progress.alive()
 
 
 def test_the_file_says_how_trials_stand(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_a_process_that_is_gone_is_known_to_be(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     progress = told(tmp_path)
-    assert not replace(progress, process=ended.pid).alive
-    assert replace(progress, process=ended.pid, host="elsewhere").alive, "what other hosts run is not known here"
-    assert replace(progress, process=1).alive
+    assert not replace(progress, process=ended.pid).alive()
+    assert replace(progress, process=ended.pid, host="elsewhere").alive(), "what other hosts run is not known here"
+    assert replace(progress, process=1).alive()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", "{}", '{"pack": "a"}', "\0", "{"])
@@ -159,3 +159,12 @@ def test_what_a_later_version_adds_is_passed_over_and_the_share_of_the_limit_kep
     content = json.loads(path.read_text(encoding="utf-8")) | {"colour": "red", "share_of_limit": 0.4}
     path.write_text(json.dumps(content), encoding="utf-8")
     assert told(tmp_path).share_of_limit == 0.4
+
+
+def test_a_job_of_slurm_is_alive_as_long_as_slurm_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    reporter(tmp_path, Clock())
+    progress = told(tmp_path)
+    assert (progress.scheduler, progress.job) == ("slurm", "17")
+    elsewhere = replace(progress, host="elsewhere")
+    assert [elsewhere.alive(jobs) for jobs in (None, {"17"}, set())] == [True, True, False]

@@ -133,3 +133,42 @@ def test_locks_that_cannot_be_written_are_said_in_one_line(tmp_path: Path) -> No
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match=r"gpu-0\.lock: cannot be written: .*; allowed: "), ExitStack() as stack:
         hold("cuda", tmp_path / "file", stack)
+
+
+# In SLURM's jobs.
+
+
+def test_jobs_of_slurm_that_were_given_gpus_of_one_name_do_not_wait_for_each_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where control groups hide the other GPUs of a node, each job's is called 0."""
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with ExitStack() as stack:
+        for job in ("7", "8"):
+            monkeypatch.setenv("SLURM_JOB_ID", job)
+            device = stack.enter_context(hold_device("cuda", devices.slots_folder(), waited))
+            assert device == torch.device("cuda", 0)
+
+
+def waited(line: str) -> None:
+    raise AssertionError(line)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cuda"])
+def test_a_job_that_slurm_gave_no_gpu_uses_none_of_those_that_the_node_shows(
+    wanted: Wanted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS"):
+        monkeypatch.delenv(name, raising=False)
+    if wanted == "auto":
+        with hold_device("auto", tmp_path, waited) as device:
+            assert device.type == "cpu"
+    else:
+        with (
+            pytest.raises(UserError, match=r"^--device cuda: SLURM gave this job no GPU"),
+            hold_device("cuda", tmp_path, waited),
+        ):
+            pass
