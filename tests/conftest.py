@@ -4,6 +4,7 @@ import copy
 import gc
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from places import made_once
 from trainatlas.analysis.aggregate import aggregate
 from trainatlas.analysis.analyse import analyse, read_gathered, write_analysis
 from trainatlas.analysis.selection import chosen_settings
@@ -101,6 +103,20 @@ def run_study() -> Callable[[Study, Path], dict[str, Any]]:
     return run_stages
 
 
+@pytest.fixture
+def trained(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """A results folder of one's own in which every trial of the tiny study is trained: `run_study` goes on from it."""
+
+    def make(folder: Path) -> None:
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
+        run_stages(load_study(folder / "tiny.yaml", TABLES), folder / "results")
+
+    made = made_once(tmp_path_factory, "trained", make) / "results"
+    for part in ("packs", "raw"):
+        shutil.copytree(made / part, tmp_path / "trained" / part)
+    return tmp_path / "trained"
+
+
 def run_stages(study: Study, folder: Path) -> dict[str, Any]:
     """Take a study through every stage but the report; return the analysis."""
     for number in itertools.count(1):
@@ -179,17 +195,18 @@ class BuiltReport:
 @pytest.fixture(scope="session")
 def built_report(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
     """The tiny study's report, its title full of what must be escaped; one rule excludes two of its cells."""
-    folder = tmp_path_factory.mktemp("built")
     content = copy.deepcopy(TINY) | {"title": MARKUP}
     content["exclude"] = [
         {"when": {"activation": ["tanh"], "optimizer": ["sgd"], "init": ["normal(std=0.01)"]}, "reason": "a rule"}
     ]
     content["learning_rate"]["sgd"] = {"low": 0.03, "high": 1e30}  # its upper rate diverges
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
-    study = load_study(path, TABLES)
-    results, reports = folder / "results", folder / "reports"
-    prepare(study, results)
-    write_analysis(run_stages(study, results), results)
-    write_report(study, results, reports)
-    return BuiltReport(study, results, reports)
+
+    def make(folder: Path) -> None:
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+        study, results = load_study(folder / "tiny.yaml", TABLES), folder / "results"
+        prepare(study, results)
+        write_analysis(run_stages(study, results), results)
+        write_report(study, results, folder / "reports")
+
+    folder = made_once(tmp_path_factory, "built", make)
+    return BuiltReport(load_study(folder / "tiny.yaml", TABLES), folder / "results", folder / "reports")
