@@ -24,7 +24,7 @@ from trainatlas.study.checksums import write_checksums
 from trainatlas.study.planning import pack_path
 from trainatlas.study.storage import read_json
 from trainatlas.study.streams import stream_key
-from trainatlas.study.trial import TRAINING_VERSION
+from trainatlas.study.trial import TRAINING_VERSION, Trial
 from trainatlas.train.records import (
     CURVE_COLUMNS,
     HISTOGRAM_COLUMNS,
@@ -77,7 +77,8 @@ def make_up(folder: Path, packs: Sequence[str]) -> tuple[int, int]:
 
 def _make_up_pack(folder: Path, pack: str) -> tuple[int, int]:
     content = read_json(pack_path(folder, pack), "trainatlas plan")
-    trials = pd.DataFrame.from_dict(content["trials"], orient="index").rename_axis("trial_id").sort_index()
+    whole = {trial_id: Trial(**fields).as_dict() for trial_id, fields in content["trials"].items()}
+    trials = pd.DataFrame.from_dict(whole, orient="index").rename_axis("trial_id").sort_index()
     runs = _runs(trials.reset_index(), content["probes"], np.random.default_rng(stream_key(0, pack)))
     curves, ends = _curves(runs)
     layers, dead = _layers(runs)

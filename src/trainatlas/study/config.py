@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -164,7 +165,6 @@ class Study(StrictModel):
     _space: Any = PrivateAttr(default=None)
     _setting: dict[str, Any] = PrivateAttr(default_factory=dict)
     _sorted_out: tuple[list[tuple[str, ...]], Counter[str]] | None = PrivateAttr(default=None)
-    _judged: dict[tuple[str, ...], str | None] = PrivateAttr(default_factory=dict)
     _facts: Any = PrivateAttr(default=None)
     _folder: Path = PrivateAttr(default=Path())
 
@@ -320,7 +320,9 @@ class Study(StrictModel):
 
     def __eq__(self, other: object) -> bool:
         """Return whether both say the same of the same folder; what has been worked out from that plays no part."""
-        return isinstance(other, Study) and (self.__dict__, self._folder) == (other.__dict__, other._folder)
+        if not isinstance(other, Study) or self._folder != other._folder:
+            return False
+        return all(getattr(self, name) == getattr(other, name) for name in type(self).model_fields)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -374,10 +376,32 @@ class Study(StrictModel):
         if values and self.parameters:
             return self._reason(cell, values)
         key = tuple(map(cell.__getitem__, FACTORS))
-        judged = self._judged
+        judged = self.judged
         if key not in judged:
             judged[key] = self._reason(cell, {})
         return judged[key]
+
+    @cached_property
+    def judged(self) -> dict[tuple[str, ...], str | None]:
+        """What `exclusion` has said so far, by the levels of a cell."""
+        return {}
+
+    @cached_property
+    def common(self) -> dict[str, Any]:
+        """The fields that all trials of the study share, by name."""
+        return {
+            "data": self.data,
+            "network": self.network,
+            "validation_share": self.validation_share,
+            "test_share": self.test_share,
+            "data_digest": self.facts.digest,
+        }
+
+    @cached_property
+    def has_user_code(self) -> bool:
+        """Whether any level, or the network, is the user's own."""
+        levels = itertools.chain([self.network], *self.factors.values())
+        return any(map(user_code.is_user_level, levels))
 
     def _reason(self, cell: Mapping[str, str], values: Values) -> str | None:
         for exclusion in self.exclude:

@@ -111,7 +111,8 @@ def growth(study: Study, results: Path, structure: Structure, price: Price) -> G
                 trained[trial_id] = done or trained.get(trial_id, False)
                 fields[trial_id] = own
             if done:
-                outdated[_essence(own)].append(own | {"training_version": content["training_version"]})
+                whole = Trial(**own).as_dict()
+                outdated[_essence(whole)].append(whole | {"training_version": content["training_version"]})
     planned, possible, unsettled = _planned(study, results, trained, fields)
     new = [item for trial_id, item in planned.items() if trial_id not in trained]
     waiting = [item for trial_id, item in planned.items() if trained.get(trial_id) is False]

@@ -220,25 +220,28 @@ def write_plan(
         What stacks cost, and who trains them. Both decide which pack a stack is dealt to, and neither what a stack is: prices may
         be measured, and a trial's numbers must not depend on a clock or on the number of cores.
     """
-    ids = {item.trial: item.trial.trial_id for item in planned}
-    _refuse_twins(ids)
+    ids = {
+        id(item.trial): item.trial.trial_id for item in planned
+    }  # by the object: a trial's own hash takes ten times as long
+    _refuse_twins(ids.values())
     contents = _existing_packs(results)
     homes, seconds = _homes(contents), {content["pack"]: content["seconds"] for content in contents}
     parents: dict[str, tuple[str, str]] = {}
     shares: dict[str, float] = {}  # of a trial's epochs that are left to train, where it goes on from another
     fresh: dict[tuple[Probes, bool], list[Trial]] = {}
     for item in planned:
-        if ids[item.trial] in homes:
+        trial_id = ids[id(item.trial)]
+        if trial_id in homes:
             continue
         fresh.setdefault((probes_of(study, item.stage), item.parent is not None), []).append(item.trial)
         if item.parent is not None:
-            parents[ids[item.trial]] = (homes[item.parent.trial_id], item.parent.trial_id)
-            shares[ids[item.trial]] = 1 - item.parent.last_epoch / item.trial.last_epoch
+            parents[trial_id] = (homes[item.parent.trial_id], item.parent.trial_id)
+            shares[trial_id] = 1 - item.parent.last_epoch / item.trial.last_epoch
     for (probes, _), new in fresh.items():
         stacks = form_stacks(new, structure, min(STACK_LIMIT, study.pack_trials))
-        prices = [price(stack, probes) * shares.get(ids[stack[0]], 1.0) for stack in stacks]
+        prices = [price(stack, probes) * shares.get(ids[id(stack[0])], 1.0) for stack in stacks]
         for positions in deal(prices, labour.packs(sum(prices), len(new))):
-            members = {ids[trial]: trial for position in positions for trial in stacks[position]}
+            members = {ids[id(trial)]: trial for position in positions for trial in stacks[position]}
             pack = Pack(
                 _digest(probes, members),
                 probes,
@@ -251,7 +254,8 @@ def write_plan(
             seconds[pack.pack_id] = round(sum(prices[position] for position in positions), 3)
             _write_pack(results, pack, ids, seconds[pack.pack_id])
             homes.update(dict.fromkeys(members, pack.pack_id))
-    rows = [(ids[item.trial], item.sample, item.stage, homes[ids[item.trial]]) for item in planned]
+    placed = ((ids[id(item.trial)], item) for item in planned)
+    rows = [(trial_id, item.sample, item.stage, homes[trial_id]) for trial_id, item in placed]
     rows.sort()
     packs = sorted({row[3] for row in rows})
     summary = {
@@ -268,8 +272,8 @@ def write_plan(
     return summary
 
 
-def _refuse_twins(ids: dict[Trial, str]) -> None:
-    twins = [trial_id for trial_id, number in Counter(ids.values()).items() if number > 1]
+def _refuse_twins(ids: Iterable[str]) -> None:
+    twins = [trial_id for trial_id, number in Counter(ids).items() if number > 1]
     if twins:
         raise AssertionError(f"two trials share the id {twins[0]}: lengthen Trial.trial_id")
 
@@ -285,8 +289,8 @@ def form_stacks(trials: Iterable[Trial], structure: Structure, limit: int = STAC
         groups[repr(structure(trial))].append(trial)
     stacks: list[list[Trial]] = []
     for key in sorted(groups):
-        members = sorted(groups[key], key=_order_of_examples)
-        parts = math.ceil(len(members) / limit)
+        parts = math.ceil(len(groups[key]) / limit)
+        members = sorted(groups[key], key=_order_of_examples) if parts > 1 else groups[key]
         cuts = [round(len(members) * part / parts) for part in range(parts + 1)]
         stacks += [sorted(members[low:high], key=_order_in_stack) for low, high in itertools.pairwise(cuts)]
     return stacks
@@ -305,7 +309,7 @@ def _digest(probes: str, trial_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join([probes, *sorted(trial_ids)]).encode()).hexdigest()[:12]
 
 
-def _write_pack(results: Path, pack: Pack, ids: Mapping[Trial, str], seconds: float) -> None:
+def _write_pack(results: Path, pack: Pack, ids: Mapping[int, str], seconds: float) -> None:
     path = pack_path(results, pack.pack_id)
     if path.exists():  # same name, same trials: leave its file time alone, or Snakemake trains it again
         return
@@ -316,10 +320,10 @@ def _write_pack(results: Path, pack: Pack, ids: Mapping[Trial, str], seconds: fl
         "probes": pack.probes,
         "folder": str(pack.folder),
         "seconds": seconds,
-        "stacks": [[ids[trial] for trial in stack] for stack in pack.stacks],
+        "stacks": [[ids[id(trial)] for trial in stack] for stack in pack.stacks],
         "parents": pack.parents,
         "keeps_weights": pack.keeps_weights,
-        "trials": {ids[trial]: trial.as_dict() for trial in pack.trials},
+        "trials": {ids[id(trial)]: trial.essentials() for trial in pack.trials},
         "user_code": _user_code(pack.trials),
     }
     write_json(path, content, indent=None)

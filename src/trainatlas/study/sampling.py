@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from trainatlas.study import user_code
 from trainatlas.study.config import Study
@@ -42,8 +43,7 @@ class Planned:
     parent: Trial | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """What a trial is but for its seed and epochs: the study's levels by factor, and the values of its parameters.
 
     Attributes
@@ -119,18 +119,18 @@ def drawn(
         Ranges in place of the study's own.
     """
     laws = laws or {}
+    rates = {
+        level: laws.get(rate_name(study, level)) or study.rate_range(level) for level in study.factors["optimizer"]
+    }
     for draw in _points(study, sample, draws, stream):
-        name = rate_name(study, draw.cell["optimizer"])
-        law = laws.get(name) or study.rate_range(draw.cell["optimizer"])
-        values: dict[str, Value] = {RATE: law.at(draw.shares[RATE])}
+        values: dict[str, Value] = {RATE: rates[draw.cell["optimizer"]].at(draw.shares[RATE])}
         if study.parameters:
             values |= study.space.draw(draw.cell, draw.shares, laws)
         if study.exclusion(draw.cell, values) is None:
             yield Setting(draw.cell, values), draw.seed
 
 
-@dataclass(frozen=True)
-class _Draw:
+class _Draw(NamedTuple):
     """Levels by factor, the place of every number in its law, in [0, 1), by name, and a seed."""
 
     cell: dict[str, str]
@@ -181,22 +181,18 @@ def trial_of(study: Study, setting: Setting, seed: int, epochs: int | None = Non
         As for `Trial`.
     """
     values = setting.values
-    levels = setting.cell
+    levels = dict(setting.cell)
     if len(values) > 1:
         levels = study.space.applied(levels, {name: value for name, value in values.items() if name != RATE})
+    common: dict[str, Any] = study.common
     return Trial(
-        data=study.data,
-        network=study.network,
         learning_rate=float(values[RATE]),
         batch_size=int(values.get(BATCH_SIZE, study.batch_size)),
         epochs=study.epochs if epochs is None else epochs,
         seed=seed,
-        validation_share=study.validation_share,
-        test_share=study.test_share,
-        user_code=user_code.digests({**levels, "network": study.network}),
-        data_digest=study.facts.digest,
+        user_code=user_code.digests({**levels, "network": study.network}) if study.has_user_code else "",
         stop_epoch=stop_epoch,
-        **levels,
+        **(common | levels),
     )
 
 

@@ -82,8 +82,7 @@ class Trial:
         """Return the configuration as JSON: keys sorted, defaults left out, no spaces."""
         if _FIELDS.optional_values(self) == _FIELDS.optional_defaults:  # of most trials, and ten times as fast
             return _FIELDS.only_required % tuple(map(_json, _FIELDS.required_values(self)))
-        values = {name: value for name, value in self.as_dict().items() if value != _FIELDS.defaults[name]}
-        return json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.essentials(), sort_keys=True, separators=(",", ":"))
 
     @property
     def trial_id(self) -> str:
@@ -110,6 +109,12 @@ class Trial:
         values: tuple[Any, ...] = _FIELDS.values(self)
         return values
 
+    def essentials(self) -> dict[str, Any]:
+        """Return the fields that are not at their default, by name."""
+        if _FIELDS.optional_values(self) == _FIELDS.optional_defaults:
+            return dict(zip(_FIELDS.required, _FIELDS.required_values(self), strict=True))
+        return {name: value for name, value in self.as_dict().items() if value != _FIELDS.defaults[name]}
+
     def as_dict(self) -> dict[str, Any]:
         """Return every field by name, defaults included."""
         return dict(zip(_FIELDS.defaults, self.values(), strict=True))
@@ -125,7 +130,7 @@ class _Fields:
     def __init__(self, kind: type[Trial]) -> None:
         self.defaults = {field.name: field.default for field in fields(kind)}
         self.values = attrgetter(*self.defaults)
-        required = sorted(name for name, default in self.defaults.items() if default is MISSING)
+        self.required = required = sorted(name for name, default in self.defaults.items() if default is MISSING)
         optional = [name for name in self.defaults if name not in required]
         self.required_values, self.optional_values = attrgetter(*required), attrgetter(*optional)
         self.optional_defaults = tuple(self.defaults[name] for name in optional)
