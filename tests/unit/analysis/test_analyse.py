@@ -45,12 +45,12 @@ def written(tables: Tables, folder: Path) -> Tables:
     return read_analysis(folder)
 
 
-def test_an_ordinary_study_has_every_table(tiny: Content, study_of: StudyOf, run_study: Run, tmp_path: Path) -> None:
+def test_an_ordinary_study_has_every_table(tiny: Content, study_of: StudyOf, run_study: Run, trained: Path) -> None:
     study = study_of(tiny)
-    tables = written(run_study(study, tmp_path), tmp_path)
+    tables = written(run_study(study, trained), trained)
     for name, columns in ANALYSIS_TABLES.items():
         assert tuple(tables[name].columns) == names(columns)
-    trials = read_gathered(study, tmp_path).trials
+    trials = read_gathered(study, trained).trials
     final = trials[trials["stage"] == "final"]
 
     cells = tables["cells"]
@@ -79,10 +79,10 @@ def test_an_ordinary_study_has_every_table(tiny: Content, study_of: StudyOf, run
 
 
 def test_targets_that_nobody_reached_are_shown_as_never(
-    tiny: Content, study_of: StudyOf, run_study: Run, tmp_path: Path
+    tiny: Content, study_of: StudyOf, run_study: Run, trained: Path
 ) -> None:
     tiny["targets"] = [{"metric": "validation_accuracy", "value": 0.999}]
-    table = written(run_study(study_of(tiny), tmp_path), tmp_path)["convergence"]
+    table = written(run_study(study_of(tiny), trained), trained)["convergence"]
     assert table["reached_fraction"].eq(0).all()
     assert np.isinf(table[["quartile_1", "median", "quartile_3"]]).all(axis=None)
 
@@ -119,11 +119,11 @@ def test_a_study_whose_every_trial_fails_still_has_its_tables(
 
 
 def test_one_trial_that_fails_counts_as_wrong_and_moves_nobody_else(
-    tiny: Content, study_of: StudyOf, run_study: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Content, study_of: StudyOf, run_study: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = study_of(tiny)
-    run_study(study, tmp_path / "sound")
-    sound = read_gathered(study, tmp_path / "sound").trials
+    run_study(study, trained)
+    sound = read_gathered(study, trained).trials
     bad = sound.loc[sound["stage"] == "final", "trial_id"].iloc[0]
     monkeypatch.setattr(pack, "train_stack", failing_where(lambda trial: trial.trial_id == bad))
     tables = run_study(study, tmp_path / "hurt")
@@ -197,13 +197,13 @@ CONTENTS: dict[str, Callable[[Content], object]] = {
 
 @pytest.mark.parametrize("case", CONTENTS)
 def test_every_kind_of_study_can_be_analysed(
-    case: str, tiny: Content, study_of: StudyOf, run_study: Run, tmp_path: Path
+    case: str, tiny: Content, study_of: StudyOf, run_study: Run, trained: Path
 ) -> None:
     CONTENTS[case](tiny)
     study = study_of(tiny)
-    tables = written(run_study(study, tmp_path), tmp_path)
-    trials = read_gathered(study, tmp_path).trials
-    planned = [len(pd.read_csv(path)) for path in tmp_path.glob("plan-*.csv")]
+    tables = written(run_study(study, trained), trained)
+    trials = read_gathered(study, trained).trials
+    planned = [len(pd.read_csv(path)) for path in trained.glob("plan-*.csv")]
     assert len(trials) == sum(planned)
     whole = tables["coverage"][tables["coverage"]["factor"] == ""]
     assert whole["trials"].sum() == len(trials)
@@ -211,13 +211,13 @@ def test_every_kind_of_study_can_be_analysed(
 
 
 def test_gathered_tables_hold_the_planned_trials_sorted(
-    tiny: Content, study_of: StudyOf, run_study: Run, tmp_path: Path
+    tiny: Content, study_of: StudyOf, run_study: Run, trained: Path
 ) -> None:
     study = study_of(tiny)
-    run_study(study, tmp_path)
-    trials = read_table(tmp_path / "trials.csv", trial_columns(study), "")
-    curves = read_table(tmp_path / "curves.csv", CURVE_COLUMNS, "")
-    layers = read_table(tmp_path / "layers.csv", LAYER_COLUMNS, "")
+    run_study(study, trained)
+    trials = read_table(trained / "trials.csv", trial_columns(study), "")
+    curves = read_table(trained / "curves.csv", CURVE_COLUMNS, "")
+    layers = read_table(trained / "layers.csv", LAYER_COLUMNS, "")
     assert trials["trial_id"].is_monotonic_increasing and trials["trial_id"].is_unique
     assert set(curves["trial_id"]) == set(layers["trial_id"]) == set(trials["trial_id"])
     assert curves.groupby("trial_id")["step"].is_monotonic_increasing.all()
@@ -225,15 +225,15 @@ def test_gathered_tables_hold_the_planned_trials_sorted(
 
 
 def test_the_analysis_reads_of_curves_and_layers_what_it_needs(
-    tiny: Content, study_of: StudyOf, run_study: Run, tmp_path: Path
+    tiny: Content, study_of: StudyOf, run_study: Run, trained: Path
 ) -> None:
     study = study_of(tiny)
-    run_study(study, tmp_path)
-    gathered = read_gathered(study, tmp_path)
+    run_study(study, trained)
+    gathered = read_gathered(study, trained)
     final = set(gathered.trials.loc[gathered.trials["stage"] == "final", "trial_id"])
-    curves = read_table(tmp_path / "curves.csv", CURVE_COLUMNS, "")
+    curves = read_table(trained / "curves.csv", CURVE_COLUMNS, "")
     curves = curves[curves["trial_id"].isin(final) & curves["split"].isin(["train_batch", "validation"])]
-    layers = read_table(tmp_path / "layers.csv", LAYER_COLUMNS, "")
+    layers = read_table(trained / "layers.csv", LAYER_COLUMNS, "")
     layers = layers[layers["trial_id"].isin(final)]
     for found, expected in ((gathered.curves, curves), (gathered.layers, layers)):
         texts = {name: "str" for name in found if found[name].dtype == "category"}
@@ -241,12 +241,12 @@ def test_the_analysis_reads_of_curves_and_layers_what_it_needs(
 
 
 def test_the_analysis_does_not_depend_on_how_trials_were_packed(
-    tiny: Content, study_of: StudyOf, run_study: Run, tmp_path: Path
+    tiny: Content, study_of: StudyOf, run_study: Run, trained: Path
 ) -> None:
     """Up to rounding in training itself: here the same packs are gathered in another order."""
     study = study_of(tiny)
-    run_study(study, tmp_path)
-    gathered = read_gathered(study, tmp_path)
+    run_study(study, trained)
+    gathered = read_gathered(study, trained)
     shuffled = type(gathered)(
         *(
             getattr(gathered, name).sample(frac=1, random_state=0)
@@ -261,11 +261,11 @@ def test_the_analysis_does_not_depend_on_how_trials_were_packed(
 
 
 def test_provenance_says_where_results_come_from(
-    tiny: Content, study_of: StudyOf, run_study: Run, tmp_path: Path
+    tiny: Content, study_of: StudyOf, run_study: Run, trained: Path
 ) -> None:
     study = study_of(tiny)
-    run_study(study, tmp_path)
-    said = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))
+    run_study(study, trained)
+    said = json.loads((trained / "provenance.json").read_text(encoding="utf-8"))
     assert said["study_digest"] == study.digest()
     assert said["study"] == json.loads(json.dumps(study.model_dump(mode="json")))
     assert said["seeds"] == {"grid": {"tuning": [0], "final": [1, 2]}, "random": {"final": [3, 4]}}
@@ -276,12 +276,12 @@ def test_provenance_says_where_results_come_from(
 
 
 def test_a_gathered_table_that_is_missing_is_named(
-    tiny: Content, study_of: StudyOf, run_study: Run, tmp_path: Path
+    tiny: Content, study_of: StudyOf, run_study: Run, trained: Path
 ) -> None:
     study = study_of(tiny)
-    run_study(study, tmp_path)
+    run_study(study, trained)
     for table in ("trials.csv", "curves.csv", "layers.csv", "histograms.csv", "selected.csv"):
-        (tmp_path / table).rename(tmp_path / "aside")
+        (trained / table).rename(trained / "aside")
         with pytest.raises(UserError, match=rf"{table}: no such file; `trainatlas aggregate` makes it"):
-            read_gathered(study, tmp_path)
-        (tmp_path / "aside").rename(tmp_path / table)
+            read_gathered(study, trained)
+        (trained / "aside").rename(trained / table)

@@ -26,7 +26,7 @@ def analysed(
         content = copy.deepcopy(tiny) | {"probes": "full", "epochs": 1, "network": "mlp(depth=3, width=8)"}
         one = {"preprocessing": ["standardize"], "optimizer": ["sgd"]}
         content["factors"] |= one | factors
-        content["samples"] = content["samples"][:1]
+        content["samples"] = [content["samples"][0] | {"tune": {"learning_rate": 1}}]
         study = study_of(content)
         return study, run_study(study, tmp_path / "results")
 
