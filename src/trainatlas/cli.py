@@ -256,7 +256,8 @@ def train(
         typer.echo(line, err=True)
 
     prepare_process()
-    keeping = Keeping(results / "checkpoints" / content.pack_id, checkpoint_seconds, grace_seconds)
+    folder = results / "checkpoints" / content.pack_id
+    keeping = Keeping(folder, checkpoint_seconds, grace_seconds, weights=results / "weights")
     if not tries_left:
         from trainatlas.train.devices import any_device
 
