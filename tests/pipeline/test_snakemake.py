@@ -108,6 +108,16 @@ def test_a_pack_that_fails_is_told_with_its_last_line(copied: Place) -> None:
     assert str(place.results / "logs" / "train" / f"{path.stem}.log") in done.stdout
 
 
+def test_a_damaged_pack_of_a_finished_study_is_trained_again(copied: Place) -> None:
+    before, tables = copied.trained(), copied.tables()
+    harmed = copied.results / "raw" / min(before) / "curves.csv"
+    harmed.write_bytes(harmed.read_bytes()[:-30])
+    assert f"trainatlas: {harmed}: has " in copied.finish("--until", "aggregate")
+    after = copied.trained()
+    assert {pack for pack in before if after[pack] != before[pack]} == {harmed.parent.name}
+    assert copied.tables() == tables
+
+
 def test_reformatting_the_study_trains_nothing(copied: Place, tiny: dict[str, Any]) -> None:
     before, tables = copied.trained(), copied.tables()
     copied.study.write_text("# a comment\n" + yaml.safe_dump(tiny, indent=6), encoding="utf-8")
