@@ -375,7 +375,7 @@ class Study(StrictModel):
         """
         if values and self.parameters:
             return self._reason(cell, values)
-        key = tuple(map(cell.__getitem__, FACTORS))
+        key = tuple(cell[factor] for factor in FACTORS)
         judged = self.judged
         if key not in judged:
             judged[key] = self._reason(cell, {})

@@ -284,11 +284,11 @@ def form_stacks(trials: Iterable[Trial], structure: Structure, limit: int = STAC
     Deterministic, and blind to the order in which trials come. Trials that see the same examples come into
     the same stack where they can, which spares memory; within a stack trials of one optimizer stand together.
     """
-    groups: defaultdict[str, list[Trial]] = defaultdict(list)
+    groups: defaultdict[Hashable, list[Trial]] = defaultdict(list)
     for trial in trials:
-        groups[repr(structure(trial))].append(trial)
+        groups[structure(trial)].append(trial)
     stacks: list[list[Trial]] = []
-    for key in sorted(groups):
+    for key in sorted(groups, key=repr):
         parts = math.ceil(len(groups[key]) / limit)
         members = sorted(groups[key], key=_order_of_examples) if parts > 1 else groups[key]
         cuts = [round(len(members) * part / parts) for part in range(parts + 1)]

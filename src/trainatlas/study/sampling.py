@@ -8,18 +8,25 @@ hypercube reordered alone; with another number of levels, either draws anew.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainatlas.study import user_code
 from trainatlas.study.config import Study
 from trainatlas.study.designs import fraction, spread_points
+from trainatlas.study.lazy import LazyModule
 from trainatlas.study.parameters import BATCH_SIZE, Value
 from trainatlas.study.ranges import Range
 from trainatlas.study.samples import AnySearch, Design, GridSample, RandomSample
 from trainatlas.study.streams import stream_numbers
 from trainatlas.study.trial import FACTORS, Trial
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyModule("numpy")  # planning a grid needs none of it
 
 RATE = "learning_rate"
 
@@ -145,14 +152,11 @@ def _points(study: Study, sample: RandomSample | AnySearch, draws: int, stream: 
     varied = {factor: levels for factor, levels in study.factors.items() if len(levels) > 1}
     only = {factor: levels[0] for factor, levels in study.factors.items()}
     if design == "independent":
-        columns = {name: stream_numbers(sample.draw_seed, f"{stream}/{name}", draws) / 2.0**64 for name in numbers}
-        picked = {
-            factor: _picked(levels, sample.draw_seed, f"{stream}/{factor}", draws) for factor, levels in varied.items()
-        }
-        for number in range(draws):
-            cell = only | {factor: varied[factor][picked[factor][number]] for factor in varied}
-            shares = {name: min(float(columns[name][number]), _BELOW_ONE) for name in numbers}
-            yield _Draw(cell, shares, sample.seeds[number % len(sample.seeds)])
+        streams = [stream_numbers(sample.draw_seed, f"{stream}/{name}", draws) / 2.0**64 for name in numbers]
+        places = zip(*(np.minimum(column, _BELOW_ONE).tolist() for column in streams), strict=True)
+        picked = (_picked(study.factors[f], sample.draw_seed, f"{stream}/{f}", draws) for f in FACTORS)
+        for levels, shares, seed in zip(zip(*picked, strict=True), places, itertools.cycle(sample.seeds), strict=False):
+            yield _Draw(dict(zip(FACTORS, levels, strict=True)), dict(zip(numbers, shares, strict=True)), seed)
         return
     ordered = {factor: sorted(levels) for factor, levels in varied.items()}
     # Seeds have a dimension of their own: taken in turn they would go with the halves of the sequence's other dimensions.
@@ -164,10 +168,12 @@ def _points(study: Study, sample: RandomSample | AnySearch, draws: int, stream: 
 _BELOW_ONE = 1 - 2**-53
 
 
-def _picked(levels: Sequence[str], seed: int, stream: str, draws: int) -> list[int]:
-    """Return which level each draw takes: the one whose own stream has the largest number there (Thaler and Ravishankar 1998)."""
-    scores = [stream_numbers(seed, f"{stream}/{level}", draws).tolist() for level in levels]
-    return [of_draw.index(max(of_draw)) for of_draw in zip(*scores, strict=True)]
+def _picked(levels: Sequence[str], seed: int, stream: str, draws: int) -> Iterable[str]:
+    """Return the level that each draw takes: the one whose stream has the largest number there (Thaler and Ravishankar 1998)."""
+    if len(levels) == 1:
+        return itertools.repeat(levels[0], draws)
+    scores = np.stack([stream_numbers(seed, f"{stream}/{level}", draws) for level in levels])
+    return map(levels.__getitem__, scores.argmax(axis=0).tolist())
 
 
 def trial_of(study: Study, setting: Setting, seed: int, epochs: int | None = None, stop_epoch: int = 0) -> Trial:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Literal
@@ -34,7 +35,11 @@ def slots_folder() -> Path:
     """
     scheduler, job = job_of()
     if not job:
-        return platformdirs.user_runtime_path("trainatlas")
+        with (
+            warnings.catch_warnings()
+        ):  # that there is no XDG_RUNTIME_DIR, as without a log-in, is nothing to tell a user
+            warnings.simplefilter("ignore")
+            return platformdirs.user_runtime_path("trainatlas")
     return Path(tempfile.gettempdir()) / f"trainatlas-{os.getuid()}" / f"{scheduler}-{job}"
 
 
