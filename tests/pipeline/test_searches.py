@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from tests.places import Place
 
+from places import Place
 from trainatlas.catalogue import TABLES
 from trainatlas.study.config import load_study
 

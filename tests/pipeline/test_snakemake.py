@@ -72,6 +72,24 @@ def test_another_number_of_cores_leaves_nothing_to_do(copied: Place) -> None:
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
+def test_an_edited_rule_trains_nothing(undisturbed: Place, tmp_path: Path) -> None:
+    """Nor does other code: what training yields is told by TRAINING_VERSION. By Snakemake's own triggers the edit counts."""
+    code = tmp_path / "code"
+    for name in ("workflow", "profiles"):
+        shutil.copytree(ROOT / name, code / name)
+    shutil.copy(ROOT / "Snakefile", code)
+    rule = code / "workflow" / "rules" / "train.smk"
+    rule.write_text(
+        rule.read_text(encoding="utf-8").replace("exec trainatlas train", "exec  trainatlas train"), "utf-8"
+    )
+    edited = ["--snakefile", str(code / "Snakefile"), "--directory", str(ROOT), "--dry-run"]
+    done = undisturbed.run(*edited)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in done.stdout + done.stderr
+    counted = undisturbed.run(*edited, "--rerun-triggers", "code")
+    assert counted.returncode == 0 and "Code has changed" in counted.stdout + counted.stderr, "the edit is one"
+
+
 def test_the_longest_pack_starts_first_and_progress_is_told(
     tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,8 @@ from trainatlas.report.wording import (
 )
 from trainatlas.study.config import Study
 from trainatlas.study.levels import full_text, name_of, split_parts
+from trainatlas.study.samples import GridSample
+from trainatlas.study.sampling import grid_cells
 
 LISTED_TRIALS = 30
 LISTED_ARMS = 16
@@ -419,8 +421,22 @@ def _design(
                 if not excluded
                 else "Excluded combinations are listed with their reason."
             )
+            + _fraction_in_words(study, provenance)
         ],
         blocks,
+    )
+
+
+def _fraction_in_words(study: Study, provenance: dict[str, Any]) -> str:
+    """Say which part of the combinations a grid runs; nothing where it runs them all."""
+    grid = next((sample for sample in study.samples if isinstance(sample, GridSample)), None)
+    if grid is None or grid.resolution is None:
+        return ""
+    run = sum(1 for _ in grid_cells(study, grid))
+    roman = {3: "III", 4: "IV", 5: "V"}[grid.resolution]
+    return (
+        f" The grid runs {run:,} of {provenance['cells']:,} combinations, a fraction of resolution {roman}: any "
+        f"{grid.resolution - 1} factors show every combination of their levels equally often, but for those excluded."
     )
 
 

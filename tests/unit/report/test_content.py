@@ -68,6 +68,18 @@ def test_a_target_that_nobody_reaches_reads_never(content):
     assert any("never" in row for row in table.rows)
 
 
+def test_a_grid_that_runs_a_fraction_says_which(parts):
+    study, *rest, provenance, data = parts
+    grid, *others = study.samples
+    fractional = study.model_copy(update={"samples": (grid.model_copy(update={"resolution": 3}), *others)})
+    shown = build_content(fractional, *rest, provenance | {"cells": 16}, data)
+    (design,) = [section for section in shown.sections if section.anchor == "design"]
+    # 4 factors of 2 levels in 8 runs; the study's rule leaves out two cells, one of which is among these
+    assert re.search(
+        r"The grid runs [78] of 16 combinations, a fraction of resolution III: any 2 factors", design.paragraphs[0]
+    )
+
+
 def test_every_row_is_as_wide_as_its_header(content):
     for table in blocks(content, Table):
         assert {len(row) for row in table.rows} <= {len(table.header)}, table.title

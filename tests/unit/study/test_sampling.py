@@ -1,5 +1,6 @@
 """Random draws are what the study says they are, and a study that grows keeps the trials it has."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from scipy import stats
 
 from trainatlas.study.config import Study
 from trainatlas.study.rounds import plan_of_round
-from trainatlas.study.sampling import Planned, Setting
+from trainatlas.study.sampling import Planned, Setting, grid_cells
 from trainatlas.study.trial import FACTORS, Trial
 
 StudyOf = Callable[..., Study]
@@ -259,3 +260,22 @@ def test_identities_survive_another_name_order_and_growth(tiny: Content, study_o
     grown = first_round(study_of(tiny))
     tuned = [item for item in before if item.stage == "tuning"]
     assert ids(tuned) < ids(grown)
+
+
+def test_a_grid_of_a_resolution_runs_a_balanced_fraction_whatever_the_order_of_levels(
+    digits: Content, study_of: StudyOf
+) -> None:
+    digits.pop("exclude", None)
+    digits["samples"] = [digits["samples"][0] | {"resolution": 3}]
+    study = study_of(digits)
+    cells = [tuple(cell.values()) for cell in grid_cells(study, study.samples[0])]
+    assert (len(cells), len(set(cells)), sum(1 for _ in study.cells())) == (240, 240, 960)
+    varied = [i for i, factor in enumerate(FACTORS) if len(study.factors[factor]) > 1]
+    for a, b in itertools.combinations(varied, 2):
+        assert set(Counter((cell[a], cell[b]) for cell in cells).values()) == {
+            240 // (len(study.factors[FACTORS[a]]) * len(study.factors[FACTORS[b]]))
+        }
+    digits["factors"] = {factor: levels[::-1] for factor, levels in digits["factors"].items()}
+    turned = study_of(digits)
+    assert {tuple(cell.values()) for cell in grid_cells(turned, turned.samples[0])} == set(cells)
+    assert len(plan_of_round(study, 1).planned) == 240 * 5
