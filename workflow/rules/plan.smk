@@ -2,19 +2,6 @@
 # written again, so growing a study leaves the packs it already has, and their results, alone.
 
 
-def before(wildcards):
-    """The first round needs the study and its data, every other one what the rounds before it were trained to.
-
-    Data come first, and not as `ancient`: where a job waits for one that is still to run through such a file alone,
-    Snakemake passes over it and all that follows, whatever else they have to be done anew for.
-    """
-    if wildcards.round == "1":
-        return [f"{RESULTS}/data.json"]
-    earlier = range(1, int(wildcards.round))
-    summaries = [checkpoints.plan.get(round=number).output.summary for number in earlier]
-    return [*summaries[-1:], *(table for summary in summaries for table in tables_of_packs(summary))]
-
-
 checkpoint plan:
     input:
         before,
