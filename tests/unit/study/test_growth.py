@@ -170,3 +170,21 @@ def test_a_file_that_is_no_pack_is_named(tiny: Content, study_of: StudyOf, finis
     (finished / "packs" / "0123456789ab.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match=r"0123456789ab\.json: is no pack file"):
         compare(study_of(tiny), finished)
+
+
+def test_a_search_keeps_what_it_has_run_and_asks_for_what_follows(
+    tiny: Content, study_of: StudyOf, run_study: Callable[..., Any], tmp_path: Path
+) -> None:
+    search = {"name": "halving", "strategy": "successive_halving", "draws": 4, "first_epochs": 1, "reduction": 2}
+    tiny["samples"] = [search | {"seeds": [0], "final_seeds": [1, 2]}]
+    before = compare(study_of(tiny), tmp_path / "nothing")
+    assert (before.kept, before.new, before.unsettled) == (0, 4, 2 + 2), "the later rungs' settings are not known yet"
+    results = tmp_path / "results"
+    run_study(study_of(tiny), results)
+    finished = compare(study_of(tiny), results)
+    assert (finished.kept, finished.new, finished.retired, finished.unsettled) == (4 + 2 + 2, 0, 0, 0)
+    tiny["samples"][0]["final_seeds"] = [1, 2, 3]
+    assert (found := compare(study_of(tiny), results)).kept == 8 and found.new == 1
+    tiny["samples"][0]["draws"] = 6
+    grown = compare(study_of(tiny), results)
+    assert (grown.kept, grown.new, grown.unsettled) == (4, 2, 3 + 3)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from trainatlas.catalogue import structure
 from trainatlas.study.checksums import CHECKSUMS, write_checksums
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
-from trainatlas.study.merging import Merged, merge
-from trainatlas.study.planning import existing_homes, pack_path, read_pack, summary_path, write_plan
+from trainatlas.study.growth import growth
+from trainatlas.study.merging import Merged, merge, renamed_from
+from trainatlas.study.planning import existing_homes, pack_path, plan_round, read_pack, summary_path, write_plan
 from trainatlas.study.sampling import Planned
 from trainatlas.study.trial import Trial
 from trainatlas.train.pack import RAW_TABLES, train_pack
@@ -170,3 +172,19 @@ def test_a_full_disk_leaves_no_half_pack(trained: Trained, tmp_path: Path, monke
         merge([source], tmp_path / "here")
     assert content(tmp_path / "here") == {}
     assert list((tmp_path / "here" / "raw").iterdir()) == []
+
+
+def test_a_study_under_another_name_finds_its_results(
+    tiny: dict[str, Any], study_of: Callable[..., Study], run_study: Callable[..., Any], tmp_path: Path
+) -> None:
+    tiny["samples"] = tiny["samples"][1:]
+    results = tmp_path / "results"
+    run_study(study_of(tiny), results / "tiny")
+    other = study_of(tiny, "other")
+    assert renamed_from(other, results / "other") == results / "tiny"
+    assert renamed_from(study_of(tiny | {"epochs": 3}, "longer"), results / "longer") is None, "another study"
+    assert merge([results / "tiny"], results / "other").trials == 6
+    assert renamed_from(other, results / "other") is None, "it has results of its own now"
+    plan_round(other, results / "other", 1, structure)
+    again = growth(other, results / "other", structure, lambda stack, probes: 60.0)
+    assert (again.kept, again.new, again.waiting) == (6, 0, 0)
