@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -43,6 +44,8 @@ from trainatlas.study.samples import (
 )
 from trainatlas.study.splits import part_sizes
 from trainatlas.study.trial import DEFAULT_LEVELS, FACTORS
+
+_LEVELS = itemgetter(*FACTORS)
 
 
 @dataclass(frozen=True)
@@ -375,7 +378,7 @@ class Study(StrictModel):
         """
         if values and self.parameters:
             return self._reason(cell, values)
-        key = tuple(cell[factor] for factor in FACTORS)
+        key = _LEVELS(cell)
         judged = self.judged
         if key not in judged:
             judged[key] = self._reason(cell, {})
