@@ -36,7 +36,7 @@ STUDY = {
         "optimizer": ["sgd", "adam"], "preprocessing": ["standardize"],
     },
     "learning_rate": {"sgd": {"low": 0.03, "high": 0.3}, "adam": {"low": 0.001, "high": 0.01}},
-    "samples": [{"name": "grid", "strategy": "grid", "rates": 4, "tuning_seeds": [0, 1, 2, 3], "seeds": [4]}],
+    "samples": [{"name": "grid", "strategy": "grid", "tune": {"learning_rate": 4}, "tuning_seeds": [0, 1, 2, 3], "seeds": [4]}],
     "targets": [{"metric": "validation_accuracy", "value": 0.9}],
 }  # fmt: skip
 COLUMNS = (

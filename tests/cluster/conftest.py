@@ -220,7 +220,13 @@ def write_study(folder: Path, tiny: dict[str, Any]) -> Path:
     (folder / "orders").mkdir()
     (folder / "studies" / "held.py").write_text(HELD)
     factors = tiny["factors"] | {"activation": ["held.py:held"]}
-    grid = {"name": "grid", "strategy": "grid", "rates": 4, "tuning_seeds": [0, 1, 2, 3], "seeds": list(range(10, 19))}
+    grid = {
+        "name": "grid",
+        "strategy": "grid",
+        "tune": {"learning_rate": 4},
+        "tuning_seeds": [0, 1, 2, 3],
+        "seeds": list(range(10, 19)),
+    }
     content = tiny | {"factors": factors, "samples": [grid], "epochs": 8, "batch_size": 128, "probes": "light"}
     content["pack_trials"] = 24
     path = folder / "studies" / "submitted.yaml"

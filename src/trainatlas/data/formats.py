@@ -622,9 +622,21 @@ def _image(path: Path, source: Path | IO[bytes]) -> Iterator[Image.Image]:
         yield image
 
 
+@contextmanager
+def _whole_images() -> Iterator[None]:
+    """Refuse images that are cut short while the block runs: WeasyPrint has Pillow take them, for all of the process."""
+    from PIL import ImageFile
+
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
 def _pixels(path: Path) -> NDArray[np.uint8]:
     """Return an image's pixels: (height, width) where it is grey, else (height, width, 3)."""
-    with _image(path, path) as image:
+    with _image(path, path) as image, _whole_images():
         try:
             return np.asarray(image.convert("L" if image.mode in _GREY else "RGB"), np.uint8)
         except Exception as error:  # as above

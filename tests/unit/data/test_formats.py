@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from trainatlas.data.formats import (
     DataSet,
@@ -533,11 +533,14 @@ def test_a_bad_folder_is_refused_at_planning_and_at_loading(case: str, tmp_path:
         refused(words, lambda act=act: act(folder))  # type: ignore[misc]
 
 
-def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("taken_elsewhere", [False, True])
+def test_a_truncated_image_is_refused(taken_elsewhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", taken_elsewhere)  # WeasyPrint sets it when it is imported
     folder = photos(tmp_path / "photos")
     path = folder / "cat" / "1.png"
     path.write_bytes(path.read_bytes()[:-25])
     refused("cat/1.png: cannot be read as an image", lambda: read_folder(folder))
+    assert taken_elsewhere == ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_an_image_that_claims_to_be_enormous_is_refused(tmp_path: Path) -> None:
