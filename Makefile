@@ -17,10 +17,10 @@ PYTEST_ARGS ?=
 SCALE_SIZES ?= 1000 10000 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev report test lint format bench scale container schemas lock clean distclean
+.PHONY: help setup setup-dev report test test-cluster lint format bench scale container schemas lock clean distclean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## build .venv with all that a report needs (about 3 minutes once, a second after)
 	@bash scripts/setup.sh
@@ -33,8 +33,11 @@ report: setup ## train, analyse and write the report of STUDY (default benchmark
 	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --config study="$(STUDY)" profile="$(PROFILE)"
 	@printf '%s\n' "reports/$(NAME)/index.html" "reports/$(NAME)/report.pdf"
 
-test: setup-dev ## run every test, on two cores
-	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+test: setup-dev ## run the tests, on two cores (20 minutes)
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not scheduler_faults" $(PYTEST_ARGS)
+
+test-cluster: setup-dev ## run a study on a real SLURM on loopback, undisturbed and through faults (8 minutes)
+	@$(BIN)/pytest -n 2 --dist loadgroup tests/cluster $(PYTEST_ARGS)
 
 lint: setup-dev ## check style, types, the pipeline and the direction of imports
 	$(BIN)/ruff check

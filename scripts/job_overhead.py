@@ -58,13 +58,14 @@ def measure(slurm: Slurm, epochs: int, folder: Path) -> tuple[object, ...]:
     name = f"epochs-{epochs}"
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(STUDY | {"epochs": epochs}), encoding="utf-8")
     words = ["--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"]
-    words += ["--slurm-logdir", str(folder / "logs"), "--until", "select", "--config", f"study={folder / name}.yaml"]
+    results = folder / "results" / name
+    words += ["--slurm-logdir", str(folder / "logs"), str(results / "plan-2.json")]
+    words += ["--config", f"study={folder / name}.yaml"]
     words += [f"results={folder / 'results'}", f"reports={folder / 'reports'}"]
     subprocess.run(
         [sys.executable, "-m", "snakemake", *words],
         cwd=ROOT, env=os.environ | slurm.environment, check=True, capture_output=True,
     )  # fmt: skip
-    results = folder / "results" / name
     (pack,) = json.loads((results / "plan-1.json").read_text(encoding="utf-8"))["packs"]
     with (results / "raw" / pack / "pack.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)

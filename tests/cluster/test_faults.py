@@ -13,7 +13,12 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.scheduler_faults,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("slurm"),
+]
 
 
 @dataclass
