@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.xdist_group("sl
 def submitted(submission: Callable[..., Any]) -> Iterator[Any]:
     """The study, taken to its end in two runs of Snakemake."""
     with submission(accounting=False) as place:
-        place.finish(place.start("slurm-gpu", str(place.results / "plan-2.json")))
+        place.finish(place.start("slurm-gpu", "--nolock", str(place.results / "plan-2.json")))
         place.finish(place.start("slurm", "--until", "aggregate"))
         yield place
 
