@@ -45,7 +45,6 @@ from trainatlas.analysis.training import (
     unit_summaries,
 )
 from trainatlas.study.config import Study
-from trainatlas.study.splits import part_sizes
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import Column, names
 
@@ -175,7 +174,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "screening": screening(gathered.trials, gathered.epochs, chance),
         "search_rounds": search_rounds(study, gathered.trials, chance),
         "search_regions": gathered.regions,
-        "abort_rule": abort_rule(gathered.trials, gathered.rises, chance, _validation_examples(study)),
+        "abort_rule": abort_rule(gathered.trials, gathered.rises, chance, study.parts.validation),
     }
 
 
@@ -204,10 +203,6 @@ def _positions(study: Study, draws: pd.DataFrame) -> pd.Series:
     rates = zip(draws["optimizer"], draws["learning_rate"], strict=True)
     places = [study.rate_range(optimizer).share(rate) for optimizer, rate in rates]
     return pd.Series(places, index=draws.index, dtype="float64")
-
-
-def _validation_examples(study: Study) -> int:
-    return part_sizes(study.facts.examples, study.validation_share, study.test_share, study.facts.given).validation
 
 
 def _best_trials(

@@ -6,7 +6,6 @@ from typing import Any
 
 from trainatlas.report.blocks import Table
 from trainatlas.study.config import Study
-from trainatlas.study.splits import part_sizes
 
 LISTED_CLASSES = 20
 """Classes whose counts are shown one by one, at most."""
@@ -46,7 +45,7 @@ def _classes(names: list[str], counts: list[int]) -> str:
 
 def split_in_words(study: Study) -> str:
     """Return how many examples each part has, and where the parts come from."""
-    sizes = part_sizes(study.facts.examples, study.validation_share, study.test_share, study.facts.given)
+    sizes = study.parts
     validation, test = study.facts.given or (0, 0)
     given = [name for name, number in (("validation", validation), ("test", test)) if number]
     text = f"{sizes.train:,} examples are for training, {sizes.validation:,} for validation, {sizes.test:,} for test"

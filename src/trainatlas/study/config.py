@@ -42,7 +42,7 @@ from trainatlas.study.samples import (
     Sample,
     SuccessiveHalving,
 )
-from trainatlas.study.splits import part_sizes
+from trainatlas.study.splits import PartSizes, part_sizes
 from trainatlas.study.trial import DEFAULT_LEVELS, FACTORS
 
 _LEVELS = itemgetter(*FACTORS)
@@ -269,7 +269,7 @@ class Study(StrictModel):
             "batch_size": self.batch_size,
             "shape": data.shape,
         }
-        sizes = part_sizes(data.examples, self.validation_share, self.test_share, data.given)
+        sizes = self.parts
         if min(sizes) < data.classes:
             raise ValueError(
                 f"validation_share {self.validation_share:g} and test_share {self.test_share:g} leave parts of "
@@ -345,6 +345,11 @@ class Study(StrictModel):
         """What is known of the data without loading them."""
         facts: Facts = self._facts
         return facts
+
+    @cached_property
+    def parts(self) -> PartSizes:
+        """Numbers of examples for training, validation and test."""
+        return part_sizes(self.facts.examples, self.validation_share, self.test_share, self.facts.given)
 
     @property
     def varied(self) -> tuple[str, ...]:

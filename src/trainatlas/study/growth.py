@@ -38,7 +38,7 @@ from trainatlas.study.sampling import (
 )
 from trainatlas.study.searches import round_of
 from trainatlas.study.storage import read_json
-from trainatlas.study.trial import TRAINING_VERSION, Trial
+from trainatlas.study.trial import DEFAULTS, TRAINING_VERSION, Trial
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def growth(study: Study, results: Path, structure: Structure, price: Price) -> G
                 trained[trial_id] = done or trained.get(trial_id, False)
                 fields[trial_id] = own
             if done:
-                whole = Trial(**own).as_dict()
+                whole = DEFAULTS | own
                 outdated[_essence(whole)].append(whole | {"training_version": content["training_version"]})
     planned, possible, unsettled = _planned(study, results, trained, fields)
     new = [item for trial_id, item in planned.items() if trial_id not in trained]

@@ -7,7 +7,6 @@ the parameter's own does not hold, the trial has no such parameter.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -335,9 +334,7 @@ class ParameterSpace:
         return {place.factor for place in self._places.values()}
 
     def extent(self, name: str) -> tuple[float, float]:
-        """Return between which numbers a parameter may lie at all, whatever the study says."""
-        if name == BATCH_SIZE:
-            return 1.0, math.inf
+        """Return between which numbers an option that is a parameter may lie at all, whatever the study says."""
         place = self._places[name]
         options = [
             self._tables[place.factor][name_of(part)].options[place.option]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trainatlas.study.config import Study
 from trainatlas.study.lazy import LazyModule
 from trainatlas.study.outcomes import Outcomes
-from trainatlas.study.parameters import Value
+from trainatlas.study.parameters import BATCH_SIZE, Value
 from trainatlas.study.ranges import Range
 from trainatlas.study.samples import AnySearch, Bayesian, CoarseToFine, SuccessiveHalving
 from trainatlas.study.sampling import RATE, Planned, Setting, drawn, rate_name, trial_of
@@ -174,7 +174,7 @@ def _extended(study: Study, name: str, searched: Range, edge: str) -> Range:
     longer = searched.between(-0.5, 1.0) if edge == "low" else searched.between(0.0, 1.5)
     if name not in study.parameters:
         return longer.model_copy(update={"low": max(longer.low, 1e-12)})
-    least, most = study.space.extent(name)
+    least, most = (1.0, float(study.parts.train)) if name == BATCH_SIZE else study.space.extent(name)
     least = max(least, searched.low / 1e3) if searched.scale == "log" else least
     return longer.model_copy(update={"low": max(longer.low, least), "high": min(longer.high, most)})
 

@@ -147,3 +147,6 @@ class _Fields:
 
 
 _FIELDS = _Fields(Trial)
+
+DEFAULTS = {name: default for name, default in _FIELDS.defaults.items() if default is not MISSING}
+"""The fields that have a default, and it: what `Trial.essentials` leaves out."""

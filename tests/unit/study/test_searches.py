@@ -303,3 +303,12 @@ def test_an_unknown_strategy_is_refused_with_those_there_are(tiny: Content, stud
         UserError, match=r"samples.0.strategy is 'annealing'; allowed: grid, random, coarse_to_fine, succ"
     ):
         study_of(tiny)
+
+
+def test_no_batch_larger_than_the_training_part_is_sought(tiny: Content, study_of: StudyOf) -> None:
+    content = searching(tiny, "coarse_to_fine", extensions=2, draws=60)
+    content["parameters"] = {"batch_size": {"low": 100, "high": 800, "whole": True}}
+    study = study_of(content)
+    found = rounds_of(study, lambda trial: trial.batch_size)
+    tried = [item.trial.batch_size for planned, _ in found for item in planned]
+    assert 800 < max(tried) <= study.parts.train
