@@ -2,8 +2,8 @@
 
 `facts` tells what planning needs - sizes, shape, classes, whether the data bring a split - without loading
 anything; `load` fetches the values. A text names an entry of `DATA_SETS`, or a user's own data by their
-path: `photos.npz`, `photos/` (see `trainatlas.data.formats`). The files of the sets that are downloaded are
-the affair of `trainatlas.data.sources`.
+path: `photos.npz`, `photos/` (see `trainatlas.data.npz` and `trainatlas.data.image_folder`). The files of
+the sets that are downloaded are the affair of `trainatlas.data.sources`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainatlas.data import sources
-from trainatlas.data.formats import PARTS, DataSet, Facts, folder_facts, npz_facts, read_folder, read_npz
+from trainatlas.data.formats import PARTS, DataSet, Facts
+from trainatlas.data.image_folder import folder_facts, read_folder
+from trainatlas.data.npz import npz_facts, read_npz
 from trainatlas.study.errors import UserError
 from trainatlas.study.lazy import LazyModule
 from trainatlas.study.levels import AnyOption, Level, LevelTable, Option, parse_level, split_level

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from trainatlas.data.formats import read_cifar10, read_idx, read_whole, unpack, write_new
+from trainatlas.data.archives import read_whole, unpack, write_new
+from trainatlas.data.formats import read_cifar10, read_idx
 from trainatlas.study.errors import UserError
 from trainatlas.study.lazy import LazyModule
 from trainatlas.study.storage import write_json

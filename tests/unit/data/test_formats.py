@@ -15,18 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from trainatlas.data.formats import (
-    DataSet,
-    Facts,
-    folder_facts,
-    npz_facts,
-    read_cifar10,
-    read_folder,
-    read_idx,
-    read_npz,
-    read_whole,
-    unpack,
-)
+from trainatlas.data.archives import read_whole, unpack
+from trainatlas.data.formats import DataSet, Facts, read_cifar10, read_idx
+from trainatlas.data.image_folder import folder_facts, read_folder
+from trainatlas.data.npz import npz_facts, read_npz
 from trainatlas.study.errors import UserError
 
 RNG = np.random.default_rng(5)
