@@ -45,7 +45,7 @@ class PReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activation, of the shape of `x`."""
-        return x.clamp(min=0) + self.weight * x.clamp(max=0)
+        return F.relu(x) + self.weight * x.clamp(max=0)
 
 
 class SoftExponential(nn.Module):

@@ -82,6 +82,15 @@ def test_the_module_treats_every_element_alone_and_has_the_parameters_it_learns(
     torch.testing.assert_close(module(x), torch.stack([module(row) for row in x.flatten()]).reshape(5, 7))
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.25, 1.0])
+def test_the_slope_of_prelu_at_its_kink_is_torchs(slope: float) -> None:
+    x = torch.zeros(1, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(
+        nn.PReLU(init=slope, dtype=torch.float64)(leaf := x.clone().requires_grad_()), leaf
+    )
+    assert slopes(f"prelu(slope={slope})", x).item() == expected.item() == slope
+
+
 @given(slope=st.floats(0.0, 1.0), alpha=st.floats(1e-6, 1.0), beta=st.floats(1e-3, 100.0))
 def test_no_option_makes_a_slope_larger_than_the_entry_says(slope: float, alpha: float, beta: float) -> None:
     for level in (f"leaky_relu(slope={slope!r})", f"elu(alpha={alpha!r})", f"softplus(beta={beta!r})"):
