@@ -1,0 +1,153 @@
+"""What activations and normalisations cost in time (A4, B9): seconds measured in turn on one thread, ratios by their medians."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pandas as pd
+import torch
+
+from trainatlas.claims.experiments.runs import DIGITS, Row, case_of, observations, watched
+from trainatlas.model.activations import ACTIVATIONS
+from trainatlas.study.trial import Trial
+from trainatlas.train.work import settle
+
+EXPONENTIAL = ("sigmoid", "tanh", "elu")
+"""The activations that compute exponentials."""
+
+_CNN = "cnn(depth=2, width=8)"
+
+
+def activation_cost(seeds: Sequence[int], numbers: int = 2**20, repeats: int = 25) -> pd.DataFrame:
+    """Return how much longer sigmoid, tanh and ELU take than ReLU for a number, forward and backward (A4).
+
+    Logarithms of the ratios of nanoseconds, on this machine's CPU and, where torch finds one, its GPU.
+
+    Parameters
+    ----------
+    numbers
+        Standard normal numbers in the tensor, float32.
+    repeats
+        Times that each activation is timed, in turn; the first, beside these, does not count.
+    """
+    devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
+    rows: list[Row] = []
+    with one_thread():
+        for device in devices:
+            case = f"{numbers:,} numbers on the {'CPU' if device.type == 'cpu' else 'GPU'}"
+            for seed in seeds:
+                x = torch.randn(numbers, generator=torch.Generator().manual_seed(seed)).to(device).requires_grad_()
+                ratios = log_ratios({name: _passes(name, x) for name in ("relu", *EXPONENTIAL)}, "relu", repeats)
+                rows += [(case, seed, name, ratio) for name, ratio in ratios.items()]
+    return observations(rows)
+
+
+def _passes(name: str, x: torch.Tensor) -> Callable[[], float]:
+    """Return what runs an activation forward and backward over `x` and yields the seconds taken."""
+    module, ones = ACTIVATIONS.build(name).to(x.device), torch.ones_like(x)
+
+    def run() -> float:
+        settle(x.device)
+        begun = time.perf_counter()
+        torch.autograd.grad(module(x), x, ones)
+        settle(x.device)
+        return time.perf_counter() - begun
+
+    return run
+
+
+def activation_share(seeds: Sequence[int], base: Trial = DIGITS, repeats: int = 7) -> pd.DataFrame:
+    """Return how much longer a whole training step takes with sigmoid, tanh and ELU than with ReLU (A4).
+
+    Logarithms of the ratios of step times, two layers of 64 units, batches of 64.
+    """
+    return observations(
+        _step_ratios(seeds, [base], lambda trial, level: replace(trial, activation=level), EXPONENTIAL, "relu", repeats)
+    )
+
+
+def weight_norm_cost(seeds: Sequence[int], base: Trial = DIGITS, repeats: int = 7) -> pd.DataFrame:
+    """Return how much longer a step takes with weight than with batch normalisation, as a logarithm of the ratio (B9).
+
+    For the MLP and for a CNN of two blocks.
+    """
+    bases = [base, replace(base, network=_CNN)]
+    return observations(_step_ratios(seeds, bases, _normalised, ("weight",), "batch", repeats))
+
+
+def layer_norm_cost(seeds: Sequence[int], base: Trial = DIGITS, repeats: int = 7) -> pd.DataFrame:
+    """Return the same for layer against batch normalisation (B9)."""
+    bases = [base, replace(base, network=_CNN)]
+    return observations(_step_ratios(seeds, bases, _normalised, ("layer",), "batch", repeats))
+
+
+_STEPS = 32
+"""Steps of each timed run."""
+
+Vary = Callable[[Trial, str], Trial]
+"""(trial, level) -> the trial with that level."""
+
+
+def _activated(trial: Trial, level: str) -> Trial:
+    return replace(trial, activation=level)
+
+
+def _normalised(trial: Trial, level: str) -> Trial:
+    return replace(trial, normalisation=level)
+
+
+def _step_ratios(
+    seeds: Sequence[int], bases: Sequence[Trial], vary: Vary, levels: Sequence[str], reference: str, repeats: int
+) -> Iterator[Row]:
+    with one_thread():
+        for base in bases:
+            for seed in seeds:
+                trials = {level: vary(replace(base, seed=seed), level) for level in (reference, *levels)}
+                ratios = log_ratios({level: _steps(trial) for level, trial in trials.items()}, reference, repeats)
+                for level, ratio in ratios.items():
+                    yield case_of(base), seed, level, ratio
+
+
+def _steps(trial: Trial) -> Callable[[], float]:
+    def run() -> float:
+        return statistics.median(step_seconds(trial, _STEPS))
+
+    return run
+
+
+def step_seconds(trial: Trial, steps: int) -> list[float]:
+    """Return the seconds from the end of each step of the plain loop to that of the next: `steps` - 1 of them."""
+    ends: list[float] = []
+    watched(trial, after=lambda parameters: ends.append(time.perf_counter()), steps=steps)
+    return [later - earlier for earlier, later in itertools.pairwise(ends)]
+
+
+def log_ratios(timed: dict[str, Callable[[], float]], reference: str, repeats: int) -> dict[str, float]:
+    """Return the logarithm of the ratio of what each yields to what the reference does, by name.
+
+    All are run in turn, once without counting and then so often; a ratio is the median over the turns of those within a turn,
+    as a machine's pace changes from one to the next.
+    """
+    turns = [{name: each() for name, each in timed.items()} for _ in range(repeats + 1)][1:]
+    return {
+        name: statistics.median(math.log(turn[name] / turn[reference]) for turn in turns)
+        for name in timed
+        if name != reference
+    }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
