@@ -1,4 +1,8 @@
-"""What activations and normalisations cost in time (A4, B9): seconds measured in turn on one thread, ratios by their medians."""
+"""What activations and normalisations cost in time (A4, B9), measured in turn, on one thread.
+
+What is timed in a turn is run several times, of which the fastest counts: other work on the machine only adds to it. A ratio is
+the median over turns.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +28,26 @@ EXPONENTIAL = ("sigmoid", "tanh", "elu")
 _CNN = "cnn(depth=2, width=8)"
 
 
-def activation_cost(seeds: Sequence[int], numbers: int = 2**20, repeats: int = 25) -> pd.DataFrame:
+NUMBERS = {"cpu": 2**22, "cuda": 2**26}
+"""Numbers in the tensor that activations are timed on, by device: more than caches hold, and than a launch takes time for."""
+
+
+def activation_cost(seeds: Sequence[int], repeats: int = 7) -> pd.DataFrame:
     """Return how much longer sigmoid, tanh and ELU take than ReLU for a number, forward and backward (A4).
 
-    Logarithms of the ratios of nanoseconds, on this machine's CPU and, where torch finds one, its GPU.
+    Logarithms of the ratios of nanoseconds over standard normal numbers, float32, on this machine's CPU and, where torch finds
+    one, its GPU.
 
     Parameters
     ----------
-    numbers
-        Standard normal numbers in the tensor, float32.
     repeats
-        Times that each activation is timed, in turn; the first, beside these, does not count.
+        Turns that count, after one that does not.
     """
     devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
     rows: list[Row] = []
     with one_thread():
         for device in devices:
+            numbers = NUMBERS[device.type]
             case = f"{numbers:,} numbers on the {'CPU' if device.type == 'cpu' else 'GPU'}"
             for seed in seeds:
                 x = torch.randn(numbers, generator=torch.Generator().manual_seed(seed)).to(device).requires_grad_()
@@ -48,18 +56,22 @@ def activation_cost(seeds: Sequence[int], numbers: int = 2**20, repeats: int = 2
     return observations(rows)
 
 
+_PASSES = 5
+"""Passes of an activation in each turn."""
+
+
 def _passes(name: str, x: torch.Tensor) -> Callable[[], float]:
-    """Return what runs an activation forward and backward over `x` and yields the seconds taken."""
+    """Return what runs an activation forward and backward over `x` and yields the seconds of its fastest pass."""
     module, ones = ACTIVATIONS.build(name).to(x.device), torch.ones_like(x)
 
-    def run() -> float:
+    def once() -> float:
         settle(x.device)
         begun = time.perf_counter()
         torch.autograd.grad(module(x), x, ones)
         settle(x.device)
         return time.perf_counter() - begun
 
-    return run
+    return lambda: min(once() for _ in range(_PASSES))
 
 
 def activation_share(seeds: Sequence[int], base: Trial = DIGITS, repeats: int = 7) -> pd.DataFrame:
@@ -67,9 +79,7 @@ def activation_share(seeds: Sequence[int], base: Trial = DIGITS, repeats: int = 
 
     Logarithms of the ratios of step times, two layers of 64 units, batches of 64.
     """
-    return observations(
-        _step_ratios(seeds, [base], lambda trial, level: replace(trial, activation=level), EXPONENTIAL, "relu", repeats)
-    )
+    return observations(_step_ratios(seeds, [base], _activated, EXPONENTIAL, "relu", repeats))
 
 
 def weight_norm_cost(seeds: Sequence[int], base: Trial = DIGITS, repeats: int = 7) -> pd.DataFrame:
@@ -88,7 +98,7 @@ def layer_norm_cost(seeds: Sequence[int], base: Trial = DIGITS, repeats: int = 7
 
 
 _STEPS = 32
-"""Steps of each timed run."""
+"""Steps of each run that is timed."""
 
 Vary = Callable[[Trial, str], Trial]
 """(trial, level) -> the trial with that level."""
@@ -115,10 +125,7 @@ def _step_ratios(
 
 
 def _steps(trial: Trial) -> Callable[[], float]:
-    def run() -> float:
-        return statistics.median(step_seconds(trial, _STEPS))
-
-    return run
+    return lambda: min(step_seconds(trial, _STEPS))
 
 
 def step_seconds(trial: Trial, steps: int) -> list[float]:

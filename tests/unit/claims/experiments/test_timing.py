@@ -56,8 +56,11 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(time)))
 
 
-def test_activations_that_take_equally_long_cost_the_same(ticking: None, well_formed: Callable[..., None]) -> None:
-    table = timing.activation_cost([1, 2], numbers=100, repeats=2)
+def test_activations_that_take_equally_long_cost_the_same(
+    ticking: None, monkeypatch: pytest.MonkeyPatch, well_formed: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(timing, "NUMBERS", {"cpu": 100, "cuda": 100})
+    table = timing.activation_cost([1, 2], repeats=2)
     well_formed(table, [1, 2], ["sigmoid", "tanh", "elu"])
     assert (table["effect"] == 0).all()
 
@@ -92,3 +95,12 @@ def test_every_level_is_timed_under_its_own_name(
     monkeypatch.setattr(timing, "step_seconds", lambda trial, steps: [seconds[trial.activation]] * steps)
     table = timing.activation_share([1], replace(short, epochs=1)).set_index("pair")["effect"]
     assert table.to_dict() == pytest.approx({"sigmoid": math.log(2), "tanh": -math.log(2), "elu": 0.0})
+
+
+def test_activations_are_timed_on_their_own_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that goes on by a pass's own seconds, the effects are the logarithms of their ratios."""
+    seconds = {"relu": 1.0, "sigmoid": 3.0, "tanh": 5.0, "elu": 0.5}
+    monkeypatch.setattr(timing, "_passes", lambda name, x: lambda: seconds[name])
+    monkeypatch.setattr(timing, "NUMBERS", {"cpu": 10, "cuda": 10})
+    table = timing.activation_cost([1], repeats=3).drop_duplicates("pair").set_index("pair")["effect"]
+    assert table.to_dict() == pytest.approx({name: math.log(seconds[name]) for name in timing.EXPONENTIAL})
