@@ -40,6 +40,11 @@ class Place:
     def report(self) -> Path:
         return self.folder / "reports" / self.name
 
+    @property
+    def gathered(self) -> str:
+        """The last table that gathering writes, as a target that needs no report."""
+        return str(self.results / "trials.csv")
+
     def write(self, content: dict[str, Any]) -> None:
         self.study.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainatlas import data_commands
+from trainatlas import claims_commands, data_commands
 from trainatlas.study.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_commands.app, name="data")
+app.add_typer(claims_commands.app, name="claims")
 
 
 class Device(enum.StrEnum):

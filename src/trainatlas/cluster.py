@@ -53,23 +53,26 @@ class Requests:
 
     Attributes
     ----------
-    results
-        The study's folder, with the plans that predict.
     memory
         MiB that training keeps to.
     tries
         Returns how many attempts a job has; 0 where no scheduler is at work.
     """
 
-    results: Path
     memory: int
     tries: Callable[[], int]
 
-    def minutes(self, pack: str, attempt: int) -> int:
-        """Return the whole minutes that an attempt at training a pack asks for; 0, no limit, where no scheduler is at work."""
+    def minutes(self, results: Path, pack: str, attempt: int) -> int:
+        """Return the whole minutes that an attempt at training a pack asks for; 0, no limit, where no scheduler is at work.
+
+        Parameters
+        ----------
+        results
+            The study's folder, with the plans that predict.
+        """
         if not self.tries():
             return 0
-        return attempt * minutes_asked(pack_seconds(self.results, pack))
+        return attempt * minutes_asked(pack_seconds(results, pack))
 
     def mebibytes(self, attempt: int) -> int:
         """Return the MiB that an attempt asks for: more each time, whereas what training keeps to stays as it is.

@@ -11,17 +11,19 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from trainatlas.catalogue import TABLES, structure
+from trainatlas.claims.config import ClaimSet, StudyFile, load_claims
 from trainatlas.costs import calibrated
 from trainatlas.study import user_code
 from trainatlas.study.attempts import given_up
 from trainatlas.study.checksums import damaged_packs, forget_pack, put_aside
-from trainatlas.study.config import Study, load_study
+from trainatlas.study.config import FULL, Study, load_study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
 from trainatlas.study.growth import growth
@@ -32,6 +34,7 @@ from trainatlas.study.trial import TRAINING_VERSION
 DEFAULTS = {
     "study": "benchmarks/digits.yaml",
     "profile": "",
+    "claims": "benchmarks/claims.yaml",
     "memory": "4000",
     "device": "auto",
     "progress": "15",
@@ -54,11 +57,18 @@ _held: list[IO[str]] = []
 
 @dataclass(frozen=True)
 class Settings:
-    """The study and the folders of one Snakemake run."""
+    """The studies and the folders of one Snakemake run.
 
-    study_file: str
-    study: Study
-    profile: str
+    Attributes
+    ----------
+    study
+        The study that `all` makes the report of.
+    claim_set
+        The claims that `claims` gives verdicts on; None where there is no such file.
+    """
+
+    study: StudyFile
+    claim_set: ClaimSet | None
     memory: int
     device: str
     progress: float
@@ -68,28 +78,69 @@ class Settings:
     scratch: str
     container: str
 
-    @property
-    def profile_option(self) -> str:
-        """What the commands are told of the profile."""
-        return f"--profile {self.profile}" if self.profile else ""
+    @cached_property
+    def files(self) -> dict[str, StudyFile]:
+        """The files of all studies that this run can make, by the studies' names."""
+        feeding = self.claim_set.studies.values() if self.claim_set else ()
+        return {study.name: study for study in (*feeding, self.study)}
+
+    def file(self, name: str) -> str:
+        """Return the file of a study."""
+        return str(self.files[name].path)
+
+    def profile_option(self, name: str) -> str:
+        """Return what the commands are told of a study's profile."""
+        profile = self.files[name].profile
+        return f"--profile {profile}" if profile not in ("", FULL) else ""
+
+    def results_of(self, name: str) -> Path:
+        """Return the folder of a study's results."""
+        return Path(self.results, name)
+
+    def load(self, name: str) -> Study:
+        """Return a study, read once."""
+        if name not in self.loaded:
+            file = self.files[name]
+            self.loaded[name] = load_study(file.path, TABLES, file.profile)
+        return self.loaded[name]
+
+    @cached_property
+    def loaded(self) -> dict[str, Study]:
+        """The studies that `load` has read so far."""
+        return {}
+
+    def foundations(self, name: str) -> str:
+        """Return what trials rest on beside the study's file: the training version, the user's own data and code, by digest."""
+        study = self.load(name)
+        levels = {str(i): level for i, level in enumerate(itertools.chain(*study.factors.values()))}
+        code = user_code.digests({**levels, "network": study.network})
+        return " ".join(filter(None, (str(TRAINING_VERSION), study.facts.digest, code)))
+
+    def wanted(self, targets: Iterable[str]) -> list[str]:
+        """Return the names of the studies that a run for these targets works on: rules, or files of a study."""
+        wanted = dict.fromkeys([self.study.name]) if not list(targets) else {}
+        for target in targets:
+            of_study = next((name for name in self.files if name in Path(target).parts), self.study.name)
+            of_claims = self.claim_set is not None and {"claims", self.claim_set.name} & {*Path(target).parts}
+            wanted |= dict.fromkeys(self.feeding if of_claims else [of_study])
+        return list(wanted)
 
     @property
-    def foundations(self) -> str:
-        """What trials rest on beside the study's file: the training version, the user's own data and code, by digest."""
-        levels = {str(i): level for i, level in enumerate(itertools.chain(*self.study.factors.values()))}
-        code = user_code.digests({**levels, "network": self.study.network})
-        return " ".join(filter(None, (str(TRAINING_VERSION), self.study.facts.digest, code)))
+    def feeding(self) -> list[str]:
+        """The names of the studies that feed the claims, each once."""
+        return list(dict.fromkeys(study.name for study in self.claim_set.studies.values())) if self.claim_set else []
 
-    def growth_lines(self) -> list[str]:
+    def growth_lines(self, name: str) -> list[str]:
         """Say what a study that was planned before keeps and trains anew; nothing of one that was not."""
-        results = Path(self.results) / self.study.name
+        results = self.results_of(name)
         if not summary_path(results, 1).exists():
             return []
         try:
-            found = growth(self.study, results, structure, calibrated(results, self.study.folder))
+            study = self.load(name)
+            found = growth(study, results, structure, calibrated(results, study.folder))
         except UserError as error:
             return [str(error)]
-        return [f"{self.study.name}: {line}" for line in found.lines]
+        return [f"{name}: {line}" for line in found.lines]
 
 
 def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -> Settings:
@@ -110,7 +161,7 @@ def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -
         values = {
             key: str(config[key]) if config.get(key) is not None else default for key, default in DEFAULTS.items()
         }
-        study = load_study(Path(values["study"]), TABLES, values["profile"] or None)
+        study = load_study(Path(values["study"]), TABLES, values["profile"])
         for key in ("results", "reports"):
             _refuse_unwritable(key, Path(values[key]))
         if not values["memory"].isdigit() or int(values["memory"]) < SMALLEST_MEMORY:
@@ -129,21 +180,32 @@ def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -
             values, "progress", 0, threading.TIMEOUT_MAX, "seconds between two lines of progress, 0 for none"
         )
         minutes = _number(values, "pack_minutes", 1, 10_000, "predicted minutes of a scheduler's job, 1 to 10000")
+        settings = Settings(
+            StudyFile(Path(values["study"]), values["profile"]),
+            _claim_set(Path(values["claims"]), values["profile"], "claims" in config),
+            int(values["memory"]),
+            values["device"],
+            progress,
+            values["results"],
+            values["reports"],
+            minutes,
+            values["scratch"],
+            values["container"],
+        )
     except UserError as error:
         on_error(f"trainatlas: {error}")
-    return Settings(
-        values["study"],
-        study,
-        values["profile"],
-        int(values["memory"]),
-        values["device"],
-        progress,
-        values["results"],
-        values["reports"],
-        minutes,
-        values["scratch"],
-        values["container"],
-    )
+    settings.loaded[study.name] = study
+    return settings
+
+
+def _claim_set(path: Path, profile: str, asked_for: bool) -> ClaimSet | None:
+    """Return the claims at a profile; None where nobody asked for them and they have no such profile."""
+    if not asked_for and not path.exists():
+        return None
+    claim_set = load_claims(path)
+    if profile in ("", FULL) or profile in claim_set.claims.profiles:
+        return replace(claim_set, profile=profile or FULL)
+    return load_claims(path, profile) if asked_for else None
 
 
 def _number(values: dict[str, str], key: str, low: float, high: float, allowed: str) -> float:

@@ -35,7 +35,7 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory, tiny_content_of_session:
 
 
 def disturb(place: Place) -> None:
-    place.disturb(signal.SIGINT, lambda: bool(place.checkpoints()), "--until", "aggregate", **AT_EVERY_EPOCH)
+    place.disturb(signal.SIGINT, lambda: bool(place.checkpoints()), place.gathered, **AT_EVERY_EPOCH)
     waiting = place.checkpoints()
     assert waiting, "it was interrupted in the midst of a pack"
     for pack in waiting:
@@ -45,9 +45,9 @@ def disturb(place: Place) -> None:
         logs = [place.log(pack) for pack in waiting if (place.results / "logs" / "train" / f"{pack}.log").exists()]
         return any("continues at epoch" in log for log in logs)
 
-    place.disturb(signal.SIGKILL, going_on, "--until", "aggregate", **AT_EVERY_EPOCH)
+    place.disturb(signal.SIGKILL, going_on, place.gathered, **AT_EVERY_EPOCH)
     waiting = place.checkpoints()
-    place.finish("--until", "aggregate")
+    place.finish(place.gathered)
     for pack in waiting:
         assert f"pack {pack}: continues at epoch " in place.log(pack)
 
@@ -71,7 +71,7 @@ def test_a_damaged_pack_alone_is_trained_again(copied: Place) -> None:
     before, tables = copied.trained(), copied.tables()
     harmed = copied.results / "raw" / min(before) / "curves.csv"
     harmed.write_bytes(harmed.read_bytes()[:-30])
-    said = copied.finish("--until", "aggregate")
+    said = copied.finish(copied.gathered)
     (line,) = [line for line in said.splitlines() if line.startswith("trainatlas:")]
     assert line.startswith(f"trainatlas: {harmed}: has ") and line.endswith("will be trained again")
     after = copied.trained()
@@ -87,6 +87,6 @@ def test_files_from_the_future_train_nothing_and_change_no_table(copied: Place) 
     for place, path in enumerate(files):
         os.utime(path, ns=(tomorrow, tomorrow - place * 10**6))
     content = {path: path.read_bytes() for path in files if path.parent.parent.name == "raw"}
-    copied.finish("--until", "aggregate")
+    copied.finish(copied.gathered)
     assert {path: path.read_bytes() for path in content} == content
     assert copied.tables() == tables

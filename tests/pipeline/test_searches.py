@@ -30,10 +30,10 @@ def test_a_killed_search_goes_on_to_the_tables_of_one_left_alone(
     place = Place(tmp_path)
     place.write(tiny)
     second = place.results / "plan-2.json"
-    place.disturb(signal.SIGKILL, second.exists, "--until", "aggregate")
+    place.disturb(signal.SIGKILL, second.exists, place.gathered)
     assert second.exists() and not (place.results / "trials.csv").exists()
     before = place.trained()
-    place.finish("--until", "aggregate")
+    place.finish(place.gathered)
     assert {pack: time for pack, time in place.trained().items() if pack in before} == before, (
         "nothing is trained twice"
     )

@@ -117,7 +117,7 @@ def test_a_pack_that_fails_is_told_with_its_last_line(copied: Place) -> None:
     (place.results / "trials.csv").unlink()
     path = place.results / "packs" / f"{pack}.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"seed": 0', '"seed": 5'), encoding="utf-8")
-    assert place.run("--until", "aggregate").returncode != 0
+    assert place.run(place.gathered).returncode != 0
     words = [sys.executable, "-m", "trainatlas.cli", "status", place.study, "--results", place.folder / "results"]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.returncode == 0, done.stderr
@@ -130,7 +130,7 @@ def test_a_damaged_pack_of_a_finished_study_is_trained_again(copied: Place) -> N
     before, tables = copied.trained(), copied.tables()
     harmed = copied.results / "raw" / min(before) / "curves.csv"
     harmed.write_bytes(harmed.read_bytes()[:-30])
-    assert f"trainatlas: {harmed}: has " in copied.finish("--until", "aggregate")
+    assert f"trainatlas: {harmed}: has " in copied.finish(copied.gathered)
     after = copied.trained()
     assert {pack for pack in before if after[pack] != before[pack]} == {harmed.parent.name}
     assert copied.tables() == tables
@@ -139,7 +139,7 @@ def test_a_damaged_pack_of_a_finished_study_is_trained_again(copied: Place) -> N
 def test_reformatting_the_study_trains_nothing(copied: Place, tiny: dict[str, Any]) -> None:
     before, tables = copied.trained(), copied.tables()
     copied.study.write_text("# a comment\n" + yaml.safe_dump(tiny, indent=6), encoding="utf-8")
-    copied.finish("--until", "aggregate")
+    copied.finish(copied.gathered)
     assert copied.trained() == before
     assert copied.tables() == tables
 
@@ -148,7 +148,7 @@ def test_a_new_seed_trains_only_its_own_runs(copied: Place, tiny: dict[str, Any]
     before, old = copied.trained(), pd.read_csv(copied.results / "trials.csv", index_col="trial_id")
     tiny["samples"][0]["seeds"].append(9)
     copied.write(tiny)
-    said = copied.finish("--until", "aggregate")
+    said = copied.finish(copied.gathered)
     after = copied.trained()
     assert before.items() <= after.items()
     assert "tiny: 70 trials kept, 16 new, 0 planned but not trained, 0 retired" in said
@@ -208,7 +208,7 @@ def test_merged_results_of_another_machine_are_not_trained_again(
     merged = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=LIMIT, check=False)
     assert merged.returncode == 0, merged.stderr
     assert "tiny: 70 trials in 4 packs taken over" in merged.stdout
-    place.finish("--until", "aggregate")
+    place.finish(place.gathered)
     assert place.trained() == undisturbed.trained()
     assert place.tables() == undisturbed.tables()
 
@@ -218,7 +218,7 @@ def test_a_level_taken_away_trains_nothing_and_leaves_the_tables(copied: Place, 
     tiny["factors"]["activation"] = ["relu"]
     tiny["samples"] = tiny["samples"][:1]
     copied.write(tiny)
-    copied.finish("--until", "aggregate")
+    copied.finish(copied.gathered)
     assert copied.trained() == before
     assert set(pd.read_csv(copied.results / "trials.csv")["activation"]) == {"relu"}
 
@@ -232,7 +232,7 @@ def test_killed_again_and_again_elsewhere_and_in_other_packs_it_ends_with_the_sa
     planned, gathering = place.results / "plan-1.json", place.results / "curves.csv"
     for moment in (planned.exists, lambda: bool(place.trained()), gathering.exists):
         place.disturb(signal.SIGKILL, moment)
-    place.finish("--until", "aggregate")
+    place.finish(place.gathered)
     assert set(place.trained()).isdisjoint(undisturbed.trained())
     assert place.tables() == undisturbed.tables()
 
@@ -240,12 +240,12 @@ def test_killed_again_and_again_elsewhere_and_in_other_packs_it_ends_with_the_sa
 def test_a_second_snakemake_on_one_study_is_refused_in_one_line(tmp_path: Path, tiny: dict[str, Any]) -> None:
     place = Place(tmp_path)
     place.write(tiny)
-    first = place.start("--until", "aggregate")
+    first = place.start(place.gathered)
     lock = place.results / ".lock"
     give_up = time.monotonic() + LIMIT
     while not (lock.exists() and lock.read_text()) and time.monotonic() < give_up:
         time.sleep(0.005)
-    second = place.run("--until", "aggregate")
+    second = place.run(place.gathered)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     assert second.returncode == 1

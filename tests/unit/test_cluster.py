@@ -35,27 +35,27 @@ class Tries:
 
 
 @pytest.fixture
-def requests(tmp_path: Path) -> Callable[[int], Requests]:
-    """Return a function that returns the requests of a study with a pack of 20 predicted minutes."""
-    (tmp_path / "plan-1.json").write_text(json.dumps({"pack_seconds": {"a": 1200.0}}), encoding="utf-8")
-    return lambda tries: Requests(tmp_path, 4000, Tries(tries))
+def requests() -> Callable[[int], Requests]:
+    """Return a function that returns the requests of jobs that may be tried so often."""
+    return lambda tries: Requests(4000, Tries(tries))
 
 
 def test_time_and_memory_are_asked_for_with_a_margin_and_grow_with_each_attempt(
-    requests: Callable[[int], Requests],
+    requests: Callable[[int], Requests], tmp_path: Path
 ) -> None:
+    (tmp_path / "plan-1.json").write_text(json.dumps({"pack_seconds": {"a": 1200.0}}), encoding="utf-8")
     asks = requests(4)
-    first, second = asks.minutes("a", 1), asks.minutes("a", 2)
+    first, second = asks.minutes(tmp_path, "a", 1), asks.minutes(tmp_path, "a", 2)
     assert 2 * 20 <= first <= 60 and second == 2 * first
-    assert 0 < asks.minutes("not planned", 1) < first
+    assert 0 < asks.minutes(tmp_path, "not planned", 1) < first
     assert asks.mebibytes(1) > 4000 and asks.mebibytes(3) == 3 * asks.mebibytes(1)
 
 
 def test_on_one_machine_there_is_no_limit_and_memory_is_what_training_keeps_to(
-    requests: Callable[[int], Requests],
+    requests: Callable[[int], Requests], tmp_path: Path
 ) -> None:
     asks = requests(0)
-    assert (asks.minutes("a", 1), asks.mebibytes(1), asks.tries_left(1)) == (0, 4000, 1)
+    assert (asks.minutes(tmp_path, "a", 1), asks.mebibytes(1), asks.tries_left(1)) == (0, 4000, 1)
 
 
 @pytest.mark.parametrize(("tries", "left"), [(1, [1]), (2, [1, 1]), (3, [2, 1, 0]), (4, [3, 2, 1, 0])])

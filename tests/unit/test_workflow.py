@@ -58,7 +58,7 @@ def test_settings_are_what_config_says_and_defaults_otherwise(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = settle_config({"study": str(study), "results": "there"}, refuse)
-    assert (settings.study.name, settings.study_file) == ("tiny", str(study))
+    assert (settings.study.name, settings.file("tiny")) == ("tiny", str(study))
     assert (settings.results, settings.reports) == ("there", "reports")
     assert list(tmp_path.iterdir()) == [study], "checking writes nothing"
 
@@ -73,7 +73,7 @@ def test_what_trials_rest_on_beside_the_study_is_the_version_and_the_users_own_d
 ) -> None:
     def rests_on() -> str:
         study.write_text(yaml.safe_dump(tiny), encoding="utf-8")
-        return settle_config({"study": str(study)}, refuse).foundations
+        return settle_config({"study": str(study)}, refuse).foundations("tiny")
 
     found = [rests_on()]
     assert found == [str(workflow.TRAINING_VERSION)]
@@ -94,11 +94,11 @@ def test_what_trials_rest_on_beside_the_study_is_the_version_and_the_users_own_d
 
 def test_growth_is_told_of_a_study_that_was_planned_before(study: Path, tmp_path: Path) -> None:
     settings = settle_config({"study": str(study), "results": str(tmp_path / "results")}, refuse)
-    assert settings.growth_lines() == []
-    plan_round(settings.study, tmp_path / "results" / "tiny", 1, structure)
-    assert settings.growth_lines()[0] == "tiny: 0 trials kept, 6 new, 32 planned but not trained, 0 retired"
+    assert settings.growth_lines("tiny") == []
+    plan_round(settings.load("tiny"), tmp_path / "results" / "tiny", 1, structure)
+    assert settings.growth_lines("tiny")[0] == "tiny: 0 trials kept, 6 new, 32 planned but not trained, 0 retired"
     (tmp_path / "results" / "tiny" / "plan-1.csv").write_text("a\n", encoding="utf-8")
-    assert "plan-1.csv: columns are" in settings.growth_lines()[0]
+    assert "plan-1.csv: columns are" in settings.growth_lines("tiny")[0]
 
 
 def test_an_unknown_key_is_refused_with_the_allowed_ones(study: Path) -> None:

@@ -3,7 +3,7 @@
 
 rule aggregate:
     input:
-        study=STUDY,
+        study=study_file,
         plans=plans,
         packs=lambda wildcards: [table for plan in plans(wildcards) for table in tables_of_packs(plan)],
     output:
@@ -19,9 +19,9 @@ rule aggregate:
     conda:
         "../../environment.yml"
     params:
-        profile=PROFILE,
+        profile=profile_option,
         # A pack put aside is missed by nobody where all tables stand: this is for Snakemake to see that it is.
-        put_aside=len(list(Path(RESULTS).glob("raw/*.damaged-*"))),
+        put_aside=lambda wildcards: len(list(settings.results_of(wildcards.study).glob("raw/*.damaged-*"))),
         results=lambda wildcards, output: Path(output.trials).parents[1],
     shell:
         "trainatlas aggregate {input.study} {params.profile} --results {params.results} 2> {log}"
@@ -29,20 +29,20 @@ rule aggregate:
 
 rule analyse:
     input:
-        study=STUDY,
+        study=study_file,
         trials=f"{RESULTS}/trials.csv",
         curves=f"{RESULTS}/curves.csv",
         layers=f"{RESULTS}/layers.csv",
         histograms=f"{RESULTS}/histograms.csv",
         rates=f"{RESULTS}/selected.csv",
     output:
-        expand(f"{RESULTS}/analysis/{{table}}.csv", table=ANALYSIS_TABLES),
+        [f"{RESULTS}/analysis/{table}.csv" for table in ANALYSIS_TABLES],
     log:
         f"{RESULTS}/logs/analyse.log",
     conda:
         "../../environment.yml"
     params:
-        profile=PROFILE,
+        profile=profile_option,
         results=lambda wildcards, output: Path(output[0]).parents[2],
     shell:
         "trainatlas analyse {input.study} {params.profile} --results {params.results} 2> {log}"

@@ -2,15 +2,17 @@
 
 
 def tables_of_packs(summary):
-    packs = summary_at(Path(summary))["packs"]
-    return expand(f"{RESULTS}/raw/{{pack}}/checksums.json", pack=packs)  # written last
+    found = Path(summary)
+    return [
+        f"{found.parent}/raw/{pack}/checksums.json" for pack in summary_at(found)["packs"]
+    ]  # written last
 
 
 def plans(wildcards):
     """The summaries of all rounds."""
     found = []
     while not found or not summary_at(Path(found[-1]))["last"]:
-        found.append(checkpoints.plan.get(round=len(found) + 1).output.summary)
+        found.append(checkpoints.plan.get(study=wildcards.study, round=len(found) + 1).output.summary)
     return found
 
 
@@ -21,7 +23,9 @@ def before(wildcards):
     Snakemake passes over it and all that follows, whatever else they have to be done anew for.
     """
     if wildcards.round == "1":
-        return [f"{RESULTS}/data.json"]
+        return [f"{settings.results_of(wildcards.study)}/data.json"]
     earlier = range(1, int(wildcards.round))
-    summaries = [checkpoints.plan.get(round=number).output.summary for number in earlier]
+    summaries = [
+        checkpoints.plan.get(study=wildcards.study, round=number).output.summary for number in earlier
+    ]
     return [*summaries[-1:], *(table for summary in summaries for table in tables_of_packs(summary))]

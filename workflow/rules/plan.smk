@@ -5,7 +5,7 @@
 checkpoint plan:
     input:
         before,
-        study=STUDY,
+        study=study_file,
     output:
         summary=f"{RESULTS}/plan-{{round}}.json",
         trials=f"{RESULTS}/plan-{{round}}.csv",
@@ -14,8 +14,8 @@ checkpoint plan:
     conda:
         "../../environment.yml"
     params:
-        profile=PROFILE,
-        foundations=settings.foundations,  # for Snakemake to see that they have changed
+        profile=profile_option,
+        foundations=foundations,  # for Snakemake to see that they have changed
         results=lambda wildcards, output: Path(output.summary).parents[1],
     shell:
         "trainatlas plan {input.study} {params.profile} --round {wildcards.round} --results {params.results} 2> {log}"
@@ -23,7 +23,7 @@ checkpoint plan:
 
 rule prepare:
     input:
-        study=STUDY,
+        study=study_file,
     output:
         f"{RESULTS}/data.json",
     log:
@@ -31,8 +31,8 @@ rule prepare:
     conda:
         "../../environment.yml"
     params:
-        profile=PROFILE,
-        foundations=settings.foundations,
+        profile=profile_option,
+        foundations=foundations,
         results=lambda wildcards, output: Path(output[0]).parents[1],
     shell:
         "trainatlas prepare {input.study} {params.profile} --results {params.results} 2> {log}"

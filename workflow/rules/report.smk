@@ -3,7 +3,7 @@
 
 rule report:
     input:
-        study=STUDY,
+        study=study_file,
         provenance=f"{RESULTS}/provenance.json",
         data=f"{RESULTS}/data.json",
         trials=f"{RESULTS}/trials.csv",
@@ -16,7 +16,7 @@ rule report:
     conda:
         "../../environment.yml"
     params:
-        profile=PROFILE,
+        profile=profile_option,
         results=lambda wildcards, input: Path(input.trials).parents[1],
         reports=lambda wildcards, output: Path(output.html).parents[1],
     shell:

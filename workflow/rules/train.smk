@@ -14,14 +14,16 @@ rule train:
         checksums=f"{RESULTS}/raw/{{pack}}/checksums.json",
     log:
         f"{RESULTS}/logs/train/{{pack}}.log",
-    priority: lambda wildcards: pack_seconds(Path(RESULTS), wildcards.pack)  # the longest first
+    priority: lambda wildcards: pack_seconds(settings.results_of(wildcards.study), wildcards.pack)  # the longest first
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: asks.mebibytes(attempt),
-        runtime=lambda wildcards, attempt: asks.minutes(wildcards.pack, attempt),
-        training_mb=MEMORY,
+        runtime=lambda wildcards, attempt: asks.minutes(
+            settings.results_of(wildcards.study), wildcards.pack, attempt
+        ),
+        training_mb=settings.memory,
         tries_left=lambda wildcards, attempt: asks.tries_left(attempt),
         gpus=int("gpus" in limits and settings.device != "cpu"),  # counted where --resources gpus=N says how many there are
     params:

@@ -7,8 +7,10 @@ WeasyPrint. Built again from the same results, both have the same bytes.
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import shutil
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.tables import read_table, trial_columns
+from trainatlas.claims.columns import CLAIM_TABLES
+from trainatlas.claims.config import ClaimSet
+from trainatlas.claims.judge import read_verdicts
 from trainatlas.report.blocks import Content, Figure
+from trainatlas.report.claims import claims_content
 from trainatlas.report.content import build_content
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
@@ -44,13 +50,38 @@ def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path
     provenance: dict[str, Any] = read_json(results / "provenance.json", "trainatlas aggregate")
     data: dict[str, Any] = read_json(results / "data.json", "trainatlas prepare")
     content = build_content(study, trials, read_analysis(results), provenance, data)
+    tables = [*(results / "analysis" / f"{name}.csv" for name in ANALYSIS_TABLES), results / "trials.csv"]
+    return _write(content, tables, reports)
+
+
+def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tuple[Path, Path]:
+    """Render the report on claims.
+
+    Parameters
+    ----------
+    results
+        The claims' results folder, with what `trainatlas claims judge` wrote.
+    reports
+        The claims' report folder.
+
+    Returns
+    -------
+    tuple
+        Paths of the page and of the document.
+    """
+    digest = hashlib.sha256(claim_set.path.read_bytes()).hexdigest()[:16]
+    content = claims_content(claim_set, read_verdicts(results), digest)
+    return _write(content, [results / f"{name}.csv" for name in CLAIM_TABLES], reports)
+
+
+def _write(content: Content, tables: Iterable[Path], reports: Path) -> tuple[Path, Path]:
+    """Write figures, copies of tables, the page and the document; return the paths of the last two."""
     for section in content.sections:
         for block in section.blocks:
             if isinstance(block, Figure):
                 write_text(reports / "figures" / f"{block.name}.svg", block.svg)
-    for name in ANALYSIS_TABLES:
-        _copy(results / "analysis" / f"{name}.csv", reports / "tables" / f"{name}.csv")
-    _copy(results / "trials.csv", reports / "tables" / "trials.csv")
+    for table in tables:
+        _copy(table, reports / "tables" / table.name)
     page, document = reports / "index.html", reports / "report.pdf"
     pdf = render_pdf(render_html(content, printed=True))
     write_text(page, render_html(content, printed=False))

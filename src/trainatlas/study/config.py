@@ -6,11 +6,9 @@ raises one `UserError` that names the file, the key, the bad value and what is a
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +17,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
-import yaml
 from pydantic import (
     BaseModel,
     Field,
@@ -35,6 +32,7 @@ from trainatlas.study.errors import UserError
 from trainatlas.study.levels import LevelTable, name_of, parse_level
 from trainatlas.study.parameters import BATCH_SIZE, Parameter, ParameterSpace, Values
 from trainatlas.study.ranges import RateRange, Share, StrictModel, Whole
+from trainatlas.study.reading import guess, problem_in_words, read_mapping
 from trainatlas.study.samples import (
     STRATEGIES,
     CoarseToFine,
@@ -190,8 +188,9 @@ class Study(StrictModel):
             raise ValueError(f"is {given!r}; allowed: a mapping of factors to lists of levels")
         for factor in given:
             if factor not in FACTORS:
-                guess = _guess(str(factor), FACTORS)
-                raise ValueError(f"unknown factor '{factor}'{guess}; allowed: {', '.join(FACTORS)}")
+                raise ValueError(
+                    f"unknown factor '{factor}'{guess(str(factor), FACTORS)}; allowed: {', '.join(FACTORS)}"
+                )
         resolved = {}
         for factor in FACTORS:
             if factor not in given and factor not in DEFAULT_LEVELS:
@@ -471,7 +470,7 @@ def _canonical(text: Any, factor: str, info: ValidationInfo) -> str:
             user_code.read(path, info.context["folder"])  # type: ignore[index]
         return parse_level(text, table)
     except UserError as error:
-        raise ValueError(f"{error}{_guess(text, table)}") from None
+        raise ValueError(f"{error}{guess(text, table)}") from None
 
 
 def _canonical_levels(factor: str, levels: list[Any], info: ValidationInfo) -> tuple[str, ...]:
@@ -482,34 +481,13 @@ def _canonical_levels(factor: str, levels: list[Any], info: ValidationInfo) -> t
     return canonical
 
 
-def _guess(text: str, allowed: Any) -> str:
-    near = difflib.get_close_matches(text, list(allowed), n=1)
-    return f" (did you mean '{near[0]}'?)" if near and near[0] != text else ""
+FULL = "full"
+"""The profile that every study has: what its file says, with nothing put in its place."""
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice instead of keeping the last one in silence."""
-
-
-def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        line = key_node.start_mark.line + 1
-        if not isinstance(key, str):
-            raise UserError(f"line {line}: key {key!r} is no text; allowed: keys that are texts")
-        if key in seen:
-            raise UserError(f"line {line}: key '{key}' is given twice; allowed: once")
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_UniqueKeyLoader.add_implicit_resolver(  # YAML 1.2's floats: PyYAML takes 1e-4 for a text
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+def study_name(path: Path, profile: str | None) -> str:
+    """Return the name of the study that a file and one of its profiles make."""
+    return path.stem if profile in (None, "", FULL) else f"{path.stem}-{profile}"
 
 
 def load_study(path: Path, catalogue: Catalogue, profile: str | None = None) -> Study:
@@ -518,7 +496,8 @@ def load_study(path: Path, catalogue: Catalogue, profile: str | None = None) -> 
     Parameters
     ----------
     profile
-        One of the study's `profiles`: its keys take the place of the study's own, and its name joins the study's.
+        One of the study's `profiles`: its keys take the place of the study's own, and its name joins the study's. With
+        FULL, or none, the study is what its file says.
 
     Raises
     ------
@@ -526,39 +505,24 @@ def load_study(path: Path, catalogue: Catalogue, profile: str | None = None) -> 
         One line naming the file, the key, the bad value and what is allowed: when the file is
         missing, is no YAML, or says anything that is unknown, missing or out of range.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such study file; allowed: a YAML file such as benchmarks/digits.yaml") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a text file: {error}") from None
-    try:
-        given = yaml.load(text, Loader=_UniqueKeyLoader)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be parsed"
-        raise UserError(f"{path}: not YAML{where}: {problem}") from None
-    if not isinstance(given, dict):
-        kind = "empty" if given is None else f"a {type(given).__name__}"
-        raise UserError(f"{path}: is {kind}; allowed: a mapping with the keys {', '.join(_keys(Study))}")
+    given = read_mapping(path, "study", "benchmarks/digits.yaml", _keys(Study))
     if "name" in given:
         raise UserError(f"{path}: unknown key 'name'; a study is named by its file, here '{path.stem}'")
-    name = path.stem
-    if profile is not None:
+    name = study_name(path, profile)
+    if name != path.stem:
         profiles = given.get("profiles") or {}
         if not isinstance(profiles, dict) or not isinstance(profiles.get(profile), dict):
-            allowed = (
-                ", ".join(profiles) if isinstance(profiles, dict) and profiles else "none; the study has no profiles"
-            )
-            raise UserError(f"{path}: profiles: has no '{profile}'; allowed: {allowed}")
-        given, name = {**given, **profiles[profile]}, f"{name}-{profile}"
+            named = list(profiles) if isinstance(profiles, dict) else []
+            raise UserError(f"{path}: profiles: has no '{profile}'; allowed: {', '.join([*named, FULL])}")
+        given = {**given, **profiles[profile]}
     try:
         return Study.model_validate(given | {"name": name}, context={"catalogue": catalogue, "folder": path.parent})
     except ValidationError as error:
-        raise UserError(f"{path}: {_first_problem(error)}") from None
+        if error.errors()[0]["loc"] == ("name",):
+            problem = f"the file's name is '{name}'; allowed: lower-case letters, digits, '-' and '_'"
+        else:
+            problem = problem_in_words(error, Study, _MODELS, _keys, STRATEGIES)
+        raise UserError(f"{path}: {problem}") from None
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
@@ -572,37 +536,3 @@ _MODELS: dict[str, type[BaseModel]] = {
     "learning_rate": RateRange,
     "exclude": Exclusion,
 }
-
-
-def _first_problem(error: ValidationError) -> str:
-    # A misspelt key is missing under its right name too: the one that stands in the file comes first.
-    problem = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
-    location = [str(part) for part in problem["loc"]]
-    kind, message, value = problem["type"], problem["msg"], problem["input"]
-    model = next((_MODELS[part] for part in reversed(location[:-1]) if part in _MODELS), Study)
-    if location[:1] == ["samples"] and len(location) > 2:
-        del location[2]  # pydantic's tag for the strategy, which is no key of the file
-    key = ".".join(location)
-    if kind == "extra_forbidden":
-        allowed = _keys(model)
-        guess = _guess(location[-1], allowed)
-        return f"unknown key '{key}'{guess}; allowed: {', '.join(allowed)}"
-    if kind == "missing":
-        return f"key '{key}' is missing; allowed: {', '.join(_keys(model))}"
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        given = f"is {value['strategy']!r}" if "strategy" in value else "is missing"
-        return f"{key}.strategy {given}; allowed: {', '.join(STRATEGIES)}"
-    if kind == "too_short":
-        message = "a list of at least one"
-    if kind == "string_too_short":
-        message = "a text of at least one character"
-    if kind in ("tuple_type", "dict_type", "model_type", "model_attributes_type"):
-        message = "a list" if kind == "tuple_type" else "a mapping"
-    if kind == "value_error":
-        text = message.removeprefix("Value error, ")
-        return f"{key}: {text}" if key and not text.startswith(key) else text
-    if key == "name":
-        return f"the file's name is '{value}'; allowed: lower-case letters, digits, '-' and '_'"
-    shown = json.dumps(value, default=str, ensure_ascii=False)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return f"{key} is {shown}; allowed: {message.removeprefix('Input should be ').removeprefix('Input should ')}"

@@ -381,7 +381,7 @@ def test_a_profiles_keys_take_the_place_of_the_studys_own(tiny: Content, tmp_pat
 
 def test_an_unknown_profile_is_refused_with_those_at_hand(tiny: Content, tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
-    for profiles, allowed in (({"quick": {}}, "quick"), (None, "none; the study has no profiles")):
+    for profiles, allowed in (({"quick": {}}, "quick, full"), (None, "full")):
         path.write_text(yaml.safe_dump(tiny | ({"profiles": profiles} if profiles else {})), encoding="utf-8")
         with pytest.raises(UserError, match=f"profiles: has no 'quik'; allowed: {allowed}"):
             load_study(path, TABLES, "quik")

@@ -1,0 +1,86 @@
+"""`trainatlas claims`: measure what no study does, give verdicts, and write their report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainatlas.study.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, help="Verdicts on the statements of the lecture notes.")
+
+ClaimsFile = Annotated[Path, typer.Argument(help="The claims' YAML file, such as benchmarks/claims.yaml.")]
+Results = Annotated[Path, typer.Option(help="Folder under which results lie, those of the studies too.")]
+Profile = Annotated[str | None, typer.Option(help="One of the claims' profiles, such as quick.")]
+_RESULTS = Path("results")
+
+
+@app.command()
+def measure(
+    claims: ClaimsFile,
+    experiment: Annotated[str, typer.Argument(help="Name of the experiment, as claims name it.")],
+    results: Results = _RESULTS,
+    profile: Profile = None,
+) -> None:
+    """Run one experiment that needs no study, and write its table."""
+    import pandas as pd
+
+    from trainatlas.analysis.tables import write_table
+    from trainatlas.claims.columns import MEASURED_COLUMNS
+    from trainatlas.claims.config import load_claims
+    from trainatlas.claims.experiments import EXPERIMENTS
+    from trainatlas.train.pack import prepare_process
+
+    claim_set = load_claims(claims, profile)
+    if experiment not in EXPERIMENTS:
+        raise UserError(f"experiment '{experiment}' is unknown; allowed: {', '.join(EXPERIMENTS)}")
+    prepare_process()
+    table: pd.DataFrame = EXPERIMENTS[experiment](claim_set.claims.seeds)
+    write_table(
+        table.astype({"case": "str", "seed": "int64", "pair": "str", "effect": "float64"}),
+        measured_folder(results, claim_set.name) / f"{experiment}.csv",
+        MEASURED_COLUMNS,
+    )
+
+
+@app.command()
+def judge(claims: ClaimsFile, results: Results = _RESULTS, profile: Profile = None) -> None:
+    """Hold every claim against the results of the studies that feed it, and write the verdicts."""
+    from trainatlas.claims.config import load_claims
+    from trainatlas.claims.experiments import EXPERIMENTS
+    from trainatlas.claims.judge import judge as give_verdicts
+    from trainatlas.claims.judge import refuse_unknown, write_verdicts
+    from trainatlas.train.pack import prepare_process
+
+    claim_set = load_claims(claims, profile)
+    refuse_unknown(claim_set, EXPERIMENTS)
+    prepare_process()
+    folder = results / claim_set.name
+    tables = give_verdicts(claim_set, results, measured_folder(results, claim_set.name))
+    write_verdicts(tables, folder)
+    counts = tables["summary"]["verdict"].value_counts()
+    said = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+    typer.echo(f"{claim_set.name}: {len(tables['summary'])} claims: {said}")
+
+
+@app.command()
+def report(
+    claims: ClaimsFile,
+    results: Results = _RESULTS,
+    reports: Annotated[Path, typer.Option(help="Folder under which reports lie.")] = Path("reports"),
+    profile: Profile = None,
+) -> None:
+    """Write the report on claims: one HTML file and one PDF."""
+    from trainatlas.claims.config import load_claims
+    from trainatlas.report.render import write_claims_report
+
+    claim_set = load_claims(claims, profile)
+    for path in write_claims_report(claim_set, results / claim_set.name, reports / claim_set.name):
+        typer.echo(path)
+
+
+def measured_folder(results: Path, name: str) -> Path:
+    """Return the folder of the tables of experiments of the claims of this name."""
+    return results / name / "measured"

@@ -1,0 +1,295 @@
+"""The report on claims: a verdict on each, the numbers it follows from, and what it leaves open.
+
+Every sentence about an effect is made from a row of verdicts.csv, and none is made without an interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from trainatlas.claims.config import Claim, ClaimSet
+from trainatlas.claims.verdicts import VERDICTS
+from trainatlas.report.blocks import Content, Figure, Section, Table
+from trainatlas.report.drawing import PALETTE, canvas_of, svg_of
+from trainatlas.report.wording import joined
+
+Row = Mapping[Any, Any]
+"""A row of verdicts.csv, by column."""
+
+SIGNS = {
+    "supported": "✓ supported",
+    "refuted": "✗ refuted",
+    "inconclusive": "? inconclusive",
+    "not run": "– not run",
+    "mixed": "± mixed",
+}
+"""Verdicts with a sign of their own: they are told apart without colour."""
+
+_NOTE = (
+    "Intervals are 95 % over seeds; p is corrected for all rows of the chapter (Holm). Supported: the interval lies wholly where "
+    "the claim expects the effect; refuted: wholly elsewhere; inconclusive: neither."
+)
+
+
+def claims_content(claim_set: ClaimSet, tables: dict[str, pd.DataFrame], digest: str) -> Content:
+    """Put the report on claims together.
+
+    Parameters
+    ----------
+    tables
+        CLAIM_TABLES, as `trainatlas claims judge` wrote them.
+    digest
+        Of the claims file.
+    """
+    claims = claim_set.claims
+    summary, verdicts = tables["summary"], tables["verdicts"]
+    counts = summary["verdict"].value_counts()
+    sections = [_overview(claim_set, summary)]
+    sections += [_page(claim, tables) for claim in claims.claims]
+    sections.append(_methods(claim_set))
+    ran = verdicts[verdicts["verdict"] != "not run"]
+    return Content(
+        title=claims.title,
+        question=f"What of {len(claims.claims)} statements that everybody repeats holds when it is measured?",
+        findings=_findings(summary, verdicts),
+        counts=[
+            *((verdict, f"{counts.get(verdict, 0)}") for verdict in (*VERDICTS[:2], "mixed", *VERDICTS[2:])),
+            ("rows", f"{len(ran):,}"),
+            ("trials behind them", f"{tables['trials']['trial_id'].nunique():,}"),
+            ("exact checks", f"{len(tables['checks']):,}"),
+        ],
+        sections=sections,
+        digest=digest,
+    )
+
+
+def _findings(summary: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
+    """Return three to five sentences: how many claims hold, and the rows that most clearly do not."""
+    counts = summary["verdict"].value_counts()
+    supported, refuted, mixed = (int(counts.get(verdict, 0)) for verdict in ("supported", "refuted", "mixed"))
+    found = [
+        f"Of {len(summary)} claims {supported} are supported wherever something could be said, {refuted} refuted, {mixed} "
+        "depend on the data, the network or the part of the claim; "
+        f"{len(summary) - supported - refuted - mixed} are left open."
+    ]
+    against = verdicts[verdicts["verdict"] == "refuted"].sort_values("p_holm")
+    found += [f"{row['claim']} is refuted in one row: {sentence(row)}" for row in against.head(2).to_dict("records")]
+    turned = summary[summary["turned_by"] != ""]
+    if len(turned):
+        found.append(f"One data set or network alone turns the verdict on {joined(list(turned['claim']))}.")
+    return found
+
+
+def sentence(row: Row) -> str:
+    """Return what a row of verdicts.csv says, in words.
+
+    Raises
+    ------
+    ValueError
+        For a verdict without an interval: none is ever printed.
+    """
+    verdict, what, case, reason = (row[name] for name in ("verdict", "what", "case", "reason"))
+    if verdict == "not run":
+        return f"{what}: not run ({reason})."
+    effect, low, high, p = (float(row[name]) for name in ("effect", "low", "high", "p_holm"))
+    if not all(map(math.isfinite, (effect, low, high))):
+        raise ValueError(f"{row['claim']}: a verdict '{verdict}' without an interval")
+    show = _shown(row)
+    return (
+        f"{what}, {case}: {show(effect)} (95 % interval {show(low)} to {show(high)}; {row['seeds']} seeds, "
+        f"{row['pairs']} pairs, p {_p(p)}); expected {expectation(row)}: {verdict}."
+    )
+
+
+def expectation(row: Row) -> str:
+    """Return where a row of verdicts.csv expects the effect, in words."""
+    show = _shown(row)
+    low, high = float(row["expected_low"]), float(row["expected_high"])
+    if math.isinf(high):
+        return f"above {show(low)}"
+    if math.isinf(low):
+        return f"below {show(high)}"
+    return f"{'outside' if row['direction'] == 'differs' else 'within'} {show(low)} to {show(high)}"
+
+
+def _shown(row: Row) -> Callable[[float], str]:
+    """Return how the numbers of a row are written."""
+    if row["scale"] == "ratio":
+        return lambda value: f"{math.exp(value):.3g}×"
+    if row["unit"] == "points":
+        return lambda value: f"{value * 100:+.2f} points".replace("-", "−")
+    return lambda value: f"{value:+.3g}".replace("-", "−")
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _overview(claim_set: ClaimSet, summary: pd.DataFrame) -> Section:
+    claims = claim_set.claims
+    blocks: list[Figure | Table] = []
+    for letter, title in claims.chapters.items():
+        own = summary[summary["chapter"] == letter]
+        rows = [
+            (
+                row["claim"],
+                row["statement"],
+                SIGNS[row["verdict"]],
+                f"{row['supported']} / {row['refuted']} / {row['inconclusive']} / {row['not_run']}",
+            )
+            for _, row in own.iterrows()
+        ]
+        if rows:
+            header = ("claim", "statement", "verdict", "rows for / against / open / not run")
+            blocks.append(Table(title, header, rows, data="summary", text_columns=3))
+    return Section(
+        "verdicts",
+        "Verdicts",
+        ["A claim is answered for each data set and architecture by itself; nothing is pooled. " + _NOTE],
+        blocks,
+    )
+
+
+def _page(claim: Claim, tables: dict[str, pd.DataFrame]) -> Section:
+    own = tables["verdicts"][tables["verdicts"]["claim"] == claim.id]
+    told = tables["summary"].set_index("claim").loc[claim.id]
+    checks = tables["checks"][tables["checks"]["claim"] == claim.id]
+    paragraphs = [f"“{claim.statement}” ({claim.source})", f"Verdict: {SIGNS[str(told['verdict'])]}."]
+    paragraphs += [sentence(row)[0].upper() + sentence(row)[1:] for row in own.to_dict("records")]
+    if not own["stable"].all():
+        rows = "; ".join(f"{row['what']}, {row['case']}" for row in own.to_dict("records") if not row["stable"])
+        paragraphs.append(
+            f"Unstable: without one of the seeds the mean lies on the other side of what is expected ({rows})."
+        )
+    if told["turned_by"]:
+        paragraphs.append(f"Unstable: the verdict would be another without {told['turned_by']}.")
+    if claim.limits:
+        paragraphs.append(f"Limits: {claim.limits}")
+    blocks: list[Figure | Table] = []
+    measured = own[own["verdict"] != "not run"]
+    if len(measured):
+        blocks.append(_forest(claim, measured, tables["evidence"]))
+        blocks.append(_rows(measured))
+    if len(checks):
+        blocks.append(_checks(checks))
+    return Section(claim.id, f"{claim.id}. {claim.statement}", paragraphs, blocks)
+
+
+def _rows(own: pd.DataFrame) -> Table:
+    rows = []
+    for row in own.to_dict("records"):
+        show = _shown(row)
+        interval = f"{show(row['low'])} to {show(row['high'])}"
+        numbers = (show(row["effect"]), interval, expectation(row), _p(row["p_holm"]))
+        counts = (f"{row['seeds']}", f"{row['pairs']:,}", f"{row['trials']:,}")
+        rows.append((row["what"], row["study"] or "experiment", row["case"], *numbers, *counts, SIGNS[row["verdict"]]))
+    header = (
+        "effect of",
+        "study",
+        "data and network",
+        "effect",
+        "95 % interval",
+        "expected",
+        "p",
+        "seeds",
+        "pairs",
+        "trials",
+        "verdict",
+    )
+    return Table("The numbers", header, rows, _NOTE, "verdicts", 3)
+
+
+def _checks(checks: pd.DataFrame) -> Table:
+    rows = [
+        (
+            row["what"],
+            f"{row['expected']:.10g}",
+            f"{row['found']:.10g}",
+            f"{row['tolerance']:.1g}",
+            "holds" if row["holds"] else "does not hold",
+        )
+        for row in checks.to_dict("records")
+    ]
+    return Table(
+        "Checked exactly, in double precision",
+        ("what", "by theory", "by the code", "tolerance", "result"),
+        rows,
+        data="checks",
+    )
+
+
+def _forest(claim: Claim, own: pd.DataFrame, evidence: pd.DataFrame) -> Figure:
+    """Draw each row's effect with its interval and the effects of its seeds; what is expected is shaded."""
+    canvas, axes = canvas_of(len(own), 1, 0.5 + 0.62 * len(own), share=False)
+    for axis, row in zip(axes[:, 0], own.to_dict("records"), strict=True):
+        own_rows = evidence[
+            (evidence["claim"] == claim.id)
+            & (evidence["part"] == row["part"])
+            & (evidence["study"] == row["study"])
+            & (evidence["case"] == row["case"])
+        ]
+        _strip(axis, row, own_rows.groupby("seed")["effect"].mean().to_numpy())
+    supported, refuted = ((own["verdict"] == verdict).sum() for verdict in ("supported", "refuted"))
+    caption = (
+        "Each row: the effect with its 95 % interval (line), the mean of each seed (dots), and where the claim expects the "
+        f"effect (shaded). {supported} of {len(own)} rows support the claim, {refuted} refute it."
+    )
+    return Figure(f"claim_{claim.id}", svg_of(canvas), "Effects and what is expected", caption, caption, "evidence")
+
+
+def _strip(axis: Axes, row: Row, by_seed: np.ndarray) -> None:
+    ratio = row["scale"] == "ratio"
+    factor = 100.0 if row["unit"] == "points" else 1.0
+    values = [float(row[name]) for name in ("effect", "low", "high", "expected_low", "expected_high")]
+    shown = (lambda v: np.exp(v)) if ratio else (lambda v: np.asarray(v) * factor)
+    effect, low, high, start, end = (float(shown(value)) for value in values)
+    points = shown(by_seed)
+    finite = [value for value in (start, end) if math.isfinite(value) and (value > 0 or not ratio)]
+    every = np.concatenate([[effect, low, high], points, finite, [1.0 if ratio else 0.0]])
+    if ratio:
+        axis.set_xscale("log")
+        edges = np.exp(np.array([-0.06, 1.06]) * np.ptp(np.log(every)) + np.log(every.min()))
+    else:
+        edges = np.array([-0.06, 1.06]) * (np.ptp(every) or 1.0) + every.min()
+    left, right = float(edges[0]), float(edges[1])
+    inside = row["direction"] != "differs"
+    spans = [(max(start, left), min(end, right))] if inside else [(left, start), (end, right)]
+    for span in spans:
+        axis.axvspan(*span, color=PALETTE[2], alpha=0.16, linewidth=0)
+    axis.plot(points, np.full(len(points), 0.3), "o", markersize=3, color=PALETTE[0], alpha=0.7, markeredgewidth=0)
+    axis.plot([low, high], [0.7, 0.7], color="#222222", linewidth=1.6)
+    axis.plot([effect], [0.7], "D", color="#222222", markersize=4.5)
+    axis.axvline(1.0 if ratio else 0.0, color="#888888", linewidth=0.8, linestyle=(0, (3, 2)))
+    axis.set_xlim(left, right)
+    axis.set_ylim(0, 1)
+    axis.set_yticks([])
+    unit = "ratio" if ratio else "percentage points" if factor != 1 else "difference"
+    axis.set_xlabel(unit, labelpad=1)
+    axis.set_title(f"{row['what']} – {row['case']}", loc="left", fontsize=7.5)
+
+
+def _methods(claim_set: ClaimSet) -> Section:
+    studies = [(name, file.name, str(file.path.name)) for name, file in claim_set.studies.items()]
+    return Section(
+        "methods",
+        "How a verdict comes about",
+        [
+            "Every arm has its own learning rate, chosen on validation data of other seeds; test data are looked at once. A pair "
+            "is two runs that agree in the seed - split, order of the data, initial draws - and in every factor but the one "
+            "compared. The mean over a seed's pairs is one value, for seeds are what is independent; the interval is Student's "
+            "t over these values.",
+            "Where the claim expects the effect was written down before any run, in the claims file. The p-value answers whether "
+            "the effect lies there or not (one-sided; two one-sided tests where there are two ends), and is corrected over all "
+            "rows of a chapter by Holm's method. Runs that diverge count with what they ended at; a target that was never "
+            "reached counts with the whole budget.",
+            f"The studies stand at profile {claim_set.profile}. Small data and networks answer for themselves: what holds here "
+            "need not hold at another scale.",
+        ],
+        [Table("The studies", ("name here", "results", "file"), studies, text_columns=3)],
+    )

@@ -1,0 +1,70 @@
+# Verdicts on claims: from the results of all the studies that feed them, and from experiments that need no study.
+
+CLAIMS = str(settings.claim_set.path)
+CLAIMS_PROFILE = f"--profile {settings.claim_set.profile}"
+VERDICTS = f"{settings.results}/{settings.claim_set.name}"
+
+
+rule measure:
+    output:
+        f"{VERDICTS}/measured/{{experiment}}.csv",
+    log:
+        f"{VERDICTS}/logs/{{experiment}}.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
+        claims=CLAIMS,
+        profile=CLAIMS_PROFILE,
+        seeds=settings.claim_set.claims.seeds,  # for Snakemake to see that they have changed
+        version=TRAINING_VERSION,
+        results=settings.results,
+    shell:
+        "trainatlas claims measure {params.claims} {wildcards.experiment} {params.profile} --results {params.results} 2> {log}"
+
+
+rule judge:
+    input:
+        claims=CLAIMS,
+        studies=[study.path for study in settings.claim_set.studies.values()],
+        tables=expand(
+            f"{RESULTS}/{{table}}.csv",
+            study=settings.feeding,
+            table=["trials", "curves", "layers", "selected"],
+        ),
+        measured=expand(rules.measure.output, experiment=settings.claim_set.claims.experiments),
+    output:
+        [f"{VERDICTS}/{table}.csv" for table in CLAIM_TABLES],
+    log:
+        f"{VERDICTS}/logs/judge.log",
+    conda:
+        "../../environment.yml"
+    params:
+        profile=CLAIMS_PROFILE,
+        results=settings.results,
+    shell:
+        "trainatlas claims judge {input.claims} {params.profile} --results {params.results} 2> {log}"
+
+
+rule claims_report:
+    input:
+        claims=CLAIMS,
+        verdicts=rules.judge.output,
+    output:
+        html=f"{settings.reports}/{settings.claim_set.name}/index.html",
+        pdf=f"{settings.reports}/{settings.claim_set.name}/report.pdf",
+    log:
+        f"{VERDICTS}/logs/report.log",
+    conda:
+        "../../environment.yml"
+    params:
+        profile=CLAIMS_PROFILE,
+        results=settings.results,
+        reports=settings.reports,
+    shell:
+        "trainatlas claims report {input.claims} {params.profile} --results {params.results} --reports {params.reports} 2> {log}"
+
+
+rule claims:
+    input:
+        rules.claims_report.output,
