@@ -29,6 +29,7 @@ from trainatlas.analysis.summaries import (
     level_summaries,
     rate_sensitivity,
 )
+from trainatlas.analysis.survival import median_ratios, survival
 from trainatlas.analysis.tables import (
     CURVE_COLUMNS,
     HISTOGRAM_COLUMNS,
@@ -42,6 +43,7 @@ from trainatlas.analysis.tables import (
 from trainatlas.analysis.training import (
     convergence,
     curve_summaries,
+    steps_of_budget,
     unit_summaries,
 )
 from trainatlas.study.config import Study
@@ -148,6 +150,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
     chance = 1 / study.facts.classes
     positions = _positions(study, draws)
     searches, search_differences = search_tables(gathered.trials, chance)
+    budget = int(steps_of_budget(final, study.parts.train).max()) if len(final) else 0
     return {
         "effects": variance_shares(final),
         "random_effects": random_shares(draws, positions),
@@ -175,6 +178,8 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "search_rounds": search_rounds(study, gathered.trials, chance),
         "search_regions": gathered.regions,
         "abort_rule": abort_rule(gathered.trials, gathered.rises, chance, study.parts.validation),
+        "survival": survival(final, study.targets, levels, budget),
+        "median_ratios": median_ratios(final, study.targets, levels, budget),
     }
 
 

@@ -101,6 +101,18 @@ def convergence(final: pd.DataFrame, targets: Sequence[Target], levels: dict[str
     return pd.DataFrame(rows, columns=[column.name for column in CONVERGENCE_COLUMNS])
 
 
+def steps_of_budget(trials: pd.DataFrame, examples: int) -> pd.Series:
+    """Return the optimizer steps of each trial's whole budget: `epochs` full passes in batches of `batch_size`.
+
+    Parameters
+    ----------
+    examples
+        Examples of the training part; what is left over of an epoch sits it out.
+    """
+    steps: pd.Series = trials["epochs"] * (examples // trials["batch_size"])
+    return steps
+
+
 def unit_summaries(final: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
     """Summarise hidden layers over training, by activation and init and by activation and normalisation."""
     hidden = with_runs(layers[layers["dead_fraction"].notna()], final, ["activation", "init", "normalisation"])
