@@ -11,6 +11,7 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from trainatlas.analysis.columns import ANALYSIS_TABLES
+from trainatlas.analysis.diagnosis import diagnoses, diagnosis_counts
 from trainatlas.analysis.effects import (
     interaction_means,
     paired_differences,
@@ -151,6 +152,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
     positions = _positions(study, draws)
     searches, search_differences = search_tables(gathered.trials, chance)
     budget = int(steps_of_budget(final, study.parts.train).max()) if len(final) else 0
+    diagnosed = diagnoses(final.sort_values("trial_id"), gathered.curves)
     return {
         "effects": variance_shares(final),
         "random_effects": random_shares(draws, positions),
@@ -180,6 +182,8 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "abort_rule": abort_rule(gathered.trials, gathered.rises, chance, study.parts.validation),
         "survival": survival(final, study.targets, levels, budget),
         "median_ratios": median_ratios(final, study.targets, levels, budget),
+        "diagnoses": diagnosed,
+        "diagnosis_counts": diagnosis_counts(final, diagnosed, levels),
     }
 
 

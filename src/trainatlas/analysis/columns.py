@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from trainatlas.analysis.curve_columns import (
+    DIAGNOSIS_COLUMNS,
+    DIAGNOSIS_COUNT_COLUMNS,
+    MEDIAN_RATIO_COLUMNS,
+    SURVIVAL_COLUMNS,
+)
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import HISTOGRAM_COLUMNS, STATUSES, Column
 
@@ -317,38 +323,6 @@ REGION_COLUMNS = (
     Column("high", "number", "upper end"),
 )
 
-SURVIVAL_COLUMNS = (
-    Column("factor", "text", "the factor"),
-    Column("level", "text", "the level"),
-    Column("target", "text", "the target's column in trials.csv"),
-    Column("step", "whole", "optimizer steps taken"),
-    Column("at_risk", "whole", "final runs that have neither reached the target nor left before this step"),
-    Column("reached", "whole", "final runs that reached it since the row before"),
-    Column("survival", "number", "share that has not reached it yet, after this step (Kaplan-Meier)"),
-    Column("low", "number", "lower end of the pointwise 95 % interval over runs (Greenwood, log-log)", optional=True),
-    Column("high", "number", "upper end", optional=True),
-)
-
-MEDIAN_RATIO_COLUMNS = (
-    Column("factor", "text", "the factor"),
-    Column("level", "text", "the level"),
-    Column("reference", "text", "the level it is compared with: the factor's first"),
-    Column("target", "text", "the target's column in trials.csv"),
-    Column(
-        "ratio",
-        "number",
-        "median steps of the level over those of the reference, geometric mean over seeds; inf: never got there",
-        optional=True,
-    ),
-    Column("low", "number", "lower end of the 95 % interval over seeds; empty: open", optional=True),
-    Column("high", "number", "upper end; inf or empty: open", optional=True),
-    Column("reached_fraction", "number", "share of the level's paired runs that reached the target"),
-    Column("reference_reached_fraction", "number", "the same of the reference"),
-    Column("p", "number", "log-rank test stratified by seed, not corrected; empty: not defined", optional=True),
-    Column("seeds", "whole", "seeds behind the ratio: one of the two medians is finite"),
-    Column("trials", "whole", "final runs of the level that have a pair"),
-)
-
 ANALYSIS_TABLES: dict[str, tuple[Column, ...]] = {
     "effects": EFFECT_COLUMNS,
     "random_effects": EFFECT_COLUMNS,
@@ -375,5 +349,7 @@ ANALYSIS_TABLES: dict[str, tuple[Column, ...]] = {
     "search_regions": REGION_COLUMNS,
     "survival": SURVIVAL_COLUMNS,
     "median_ratios": MEDIAN_RATIO_COLUMNS,
+    "diagnoses": DIAGNOSIS_COLUMNS,
+    "diagnosis_counts": DIAGNOSIS_COUNT_COLUMNS,
 }
 """Every table of the analysis, by the name of its file under `analysis/`."""

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.duration.survfunc import survdiff
 
-from trainatlas.analysis.columns import MEDIAN_RATIO_COLUMNS, SURVIVAL_COLUMNS
+from trainatlas.analysis.curve_columns import MEDIAN_RATIO_COLUMNS, SURVIVAL_COLUMNS
 from trainatlas.analysis.intervals import CONFIDENCE, Interval, over_seeds
 from trainatlas.analysis.training import lower_quantiles
 from trainatlas.study.config import Target

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from trainatlas.analysis.curve_signs import plateau_signs
+from trainatlas.analysis.diagnosis import rule
 from trainatlas.claims.feed import Feed, MissingEvidenceError
 
 Metric = Callable[[Feed, pd.DataFrame], pd.Series]
@@ -102,19 +104,11 @@ def _after_first_epoch(column: str) -> Metric:
     return values
 
 
-PLATEAU, FALL = 0.2, 0.5
-"""A plateau lasts a fifth of a run with a loss above 95 % of the first, and ends when the loss falls below half of that."""
-
-
 def _plateau(feed: Feed, trials: pd.DataFrame) -> pd.Series:
     """1 for a run whose loss is flat at first and falls suddenly later, else 0."""
-    rows = feed.curves(trials["trial_id"], "train_batch", ("step", "loss")).sort_values(["trial_id", "step"])
-    groups = rows.groupby("trial_id")
-    share = rows["step"] / groups["step"].transform("max")
-    relative = rows["loss"] / groups["loss"].transform("first")
-    early = relative[share <= PLATEAU].groupby(rows["trial_id"]).min() > 0.95
-    late = relative[share > PLATEAU].groupby(rows["trial_id"]).min() < FALL
-    return trials["trial_id"].map((early & late).astype("float64")).astype("float64")
+    signs = plateau_signs(feed.curves(trials["trial_id"], "train_batch", ("step", "loss")))
+    found = rule("plateau_then_drop").holds(signs)
+    return trials["trial_id"].map(found.astype("float64")).astype("float64")
 
 
 def _layers(end: str, of: Callable[[pd.DataFrame], pd.Series]) -> Metric:
