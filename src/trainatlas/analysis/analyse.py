@@ -21,6 +21,7 @@ from trainatlas.analysis.effects import (
 from trainatlas.analysis.importance import importance, parameter_columns
 from trainatlas.analysis.layers import histogram_choice, layer_gains, layer_summaries
 from trainatlas.analysis.order import TrialOrder
+from trainatlas.analysis.performance_profiles import profiles
 from trainatlas.analysis.screening import Progress, abort_rule, screening
 from trainatlas.analysis.search import range_edges, rate_laws, search_tables
 from trainatlas.analysis.search_rounds import read_regions, search_rounds
@@ -184,6 +185,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "median_ratios": median_ratios(final, study.targets, levels, budget),
         "diagnoses": diagnosed,
         "diagnosis_counts": diagnosis_counts(final, diagnosed, levels),
+        "profiles": profiles(final, study.targets, levels),
     }
 
 

@@ -6,6 +6,7 @@ from trainatlas.analysis.curve_columns import (
     DIAGNOSIS_COLUMNS,
     DIAGNOSIS_COUNT_COLUMNS,
     MEDIAN_RATIO_COLUMNS,
+    PROFILE_COLUMNS,
     SURVIVAL_COLUMNS,
 )
 from trainatlas.study.trial import FACTORS
@@ -351,5 +352,6 @@ ANALYSIS_TABLES: dict[str, tuple[Column, ...]] = {
     "median_ratios": MEDIAN_RATIO_COLUMNS,
     "diagnoses": DIAGNOSIS_COLUMNS,
     "diagnosis_counts": DIAGNOSIS_COUNT_COLUMNS,
+    "profiles": PROFILE_COLUMNS,
 }
 """Every table of the analysis, by the name of its file under `analysis/`."""

@@ -69,3 +69,19 @@ DIAGNOSIS_COUNT_COLUMNS = (
     Column("trials", "whole", "final runs of the level"),
     Column("fraction", "number", "their share"),
 )
+
+PROFILE_COLUMNS = (
+    Column("factor", "text", "the factor"),
+    Column("level", "text", "the level"),
+    Column("target", "text", "the target's column in trials.csv"),
+    Column("tau", "number", "steps to the target over those of the best level on the same problem, 1 to 4"),
+    Column(
+        "share", "number", "share of problems on which the level's ratio is at most tau; constant up to the next row"
+    ),
+    Column(
+        "score",
+        "number",
+        "area under the whole profile over its width, 1: always the best; the same in all rows of a level",
+    ),
+    Column("problems", "whole", "seeds x levels of all other factors with which every level of this one was run"),
+)
