@@ -162,7 +162,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "levels": level_summaries(final, cells, levels),
         "cells": cells,
         "rates": rate_sensitivity(tuning, gathered.selected),
-        "convergence": convergence(final, study.targets, levels),
+        "convergence": convergence(final, study.targets, levels, study.parts.train),
         "curves": curve_summaries(final, gathered.curves, _best_trials(final, cells, levels), levels),
         "units": unit_summaries(final, gathered.layers),
         "layers": layer_summaries(final, gathered.layers),

@@ -111,6 +111,10 @@ CONVERGENCE_COLUMNS = (
     Column("median", "number", "half of the runs needs no more steps; inf: not reached"),
     Column("quartile_3", "number", "three quarters of the runs need no more steps; inf: not reached"),
     Column("trials", "whole", "final runs"),
+    Column("median_epochs", "number", "half of the runs needs no more epochs; inf: not reached"),
+    Column(
+        "median_examples", "number", "half of the runs needs no more examples (steps x batch size); inf: not reached"
+    ),
 )
 
 UNIT_COLUMNS = (

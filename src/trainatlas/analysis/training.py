@@ -78,27 +78,44 @@ def _losses(curves: pd.DataFrame, order: TrialOrder) -> tuple[np.ndarray, np.nda
     return steps, losses
 
 
-def convergence(final: pd.DataFrame, targets: Sequence[Target], levels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
-    """Summarise the steps that final runs needed to each target; a run that never got there needs infinitely many."""
+def convergence(
+    final: pd.DataFrame, targets: Sequence[Target], levels: dict[str, tuple[str, ...]], examples: int
+) -> pd.DataFrame:
+    """Summarise what final runs needed to each target; a run that never got there needs infinitely much.
+
+    Steps, and medians of epochs and of examples too, which compare runs of unlike batch sizes. Seconds are not told: no
+    stage of a study times its runs alone.
+
+    Parameters
+    ----------
+    final
+        Final runs: the factors, `batch_size` and the targets' columns.
+    examples
+        Examples of the training part, from which the steps of an epoch follow (see `steps_of_budget`).
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns as in CONVERGENCE_COLUMNS.
+    """
     rows = []
     for factor, texts in levels.items():
         for text in texts:
-            own = final[factor] == text
+            own = final[final[factor] == text]
             for target in targets:
-                steps = final.loc[own, target.column].dropna().to_numpy()
-                if len(steps):
-                    quartiles = lower_quantiles(steps, (0.25, 0.5, 0.75)).tolist()
-                    rows.append(
-                        (
-                            factor,
-                            text,
-                            target.column,
-                            float(np.isfinite(steps).mean()),
-                            *quartiles,
-                            len(steps),
-                        )
-                    )
+                steps = own[target.column].dropna()
+                if steps.empty:
+                    continue
+                batch = own.loc[steps.index, "batch_size"]
+                quartiles = lower_quantiles(steps.to_numpy(), (0.25, 0.5, 0.75)).tolist()
+                units = [_median(steps / (examples // batch)), _median(steps * batch)]
+                reached = float(np.isfinite(steps).mean())
+                rows.append((factor, text, target.column, reached, *quartiles, len(steps), *units))
     return pd.DataFrame(rows, columns=[column.name for column in CONVERGENCE_COLUMNS])
+
+
+def _median(values: pd.Series) -> float:
+    return float(lower_quantiles(values.to_numpy(), (0.5,))[0])
 
 
 def steps_of_budget(trials: pd.DataFrame, examples: int) -> pd.Series:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainatlas.analysis.aggregate import steps_to_target
-from trainatlas.analysis.training import convergence, curve_summaries, lower_quantiles, unit_summaries
+from trainatlas.analysis.training import convergence, curve_summaries, lower_quantiles, steps_of_budget, unit_summaries
 from trainatlas.study.config import Target
 from trainatlas.study.trial import FACTORS
 
@@ -112,10 +112,30 @@ def test_rounding_denies_nobody_the_target() -> None:
 
 def test_convergence_counts_who_got_there() -> None:
     final = pd.DataFrame({"activation": ["relu"] * 4 + ["tanh"] * 2, ACCURACY.column: [16, 32, 48, INF, INF, np.nan]})
-    table = convergence(final, [ACCURACY], {"activation": ("relu", "tanh", "elu")}).set_index("level")
+    levels = {"activation": ("relu", "tanh", "elu")}
+    table = convergence(final.assign(batch_size=8), [ACCURACY], levels, 100).set_index("level")
     assert table.loc["relu", ["reached_fraction", "quartile_1", "median", "quartile_3"]].tolist() == [0.75, 16, 32, 48]
     assert table.loc["tanh", ["reached_fraction", "median", "trials"]].tolist() == [0.0, INF, 1]
     assert "elu" not in table.index
+
+
+def test_epochs_and_examples_are_counted_with_each_runs_own_batches() -> None:
+    final = pd.DataFrame(
+        {
+            "activation": ["relu"] * 3 + ["tanh"] * 3,
+            "batch_size": [10, 20, 50, 10, 20, 50],
+            ACCURACY.column: [40, 30, 8, 40, INF, INF],
+        }
+    )
+    table = convergence(final, [ACCURACY], {"activation": ("relu", "tanh")}, 105).set_index("level")
+    # 10, 5 and 2 steps an epoch: 4, 6 and 4 epochs, 400, 600 and 400 examples.
+    assert table.loc["relu", ["median", "median_epochs", "median_examples"]].tolist() == [30, 4, 400]
+    assert table.loc["tanh", ["median", "median_epochs", "median_examples"]].tolist() == [INF, INF, INF]
+
+
+def test_the_budget_is_whole_batches_only() -> None:
+    trials = pd.DataFrame({"epochs": [3, 3], "batch_size": [64, 100]})
+    assert steps_of_budget(trials, 1000).tolist() == [45, 30]
 
 
 # Curves and units.
