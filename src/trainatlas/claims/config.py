@@ -197,6 +197,40 @@ class Claim(StrictModel):
         return [part.experiment for part in self.parts if part.experiment is not None]
 
 
+class Published(StrictModel):
+    """A published figure, beside which ours is printed.
+
+    Attributes
+    ----------
+    figure, source
+        What was found, in words, and by whom.
+    claim, part
+        The claim that it belongs to and the number of the part that measures the same; none: ours has nothing like it.
+    direction
+        Where the published effect lies, as the part measures it: above or below nothing, or near it.
+    differs
+        In what the published set-up differs from ours, in words.
+    single_run
+        Whether it rests on a single run.
+    """
+
+    figure: Text
+    source: Text
+    claim: str = ""
+    part: int = 0
+    direction: Literal["greater", "less", "equal"] | None = None
+    differs: str = ""
+    single_run: bool = False
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Published:
+        if bool(self.part) != (self.direction is not None):
+            raise ValueError(
+                "names a part or a direction alone; allowed: both, or neither for a figure that nothing compares with"
+            )
+        return self
+
+
 class Claims(StrictModel):
     """A validated claims file.
 
@@ -212,6 +246,8 @@ class Claims(StrictModel):
         The titles of the chapters by letter. Verdicts are corrected for how many there are in a chapter.
     studies
         The studies that feed the claims, by the name that parts know them by.
+    literature
+        Published figures.
     """
 
     title: Text
@@ -220,6 +256,7 @@ class Claims(StrictModel):
     chapters: dict[str, str]
     studies: dict[str, FeedingStudy]
     claims: Annotated[tuple[Claim, ...], Field(min_length=1)]
+    literature: tuple[Published, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Claims:
@@ -238,6 +275,12 @@ class Claims(StrictModel):
                         raise ValueError(
                             f"claims: {claim.id}: unknown study '{study}'; allowed: {', '.join(self.studies)}"
                         )
+        parts = {claim.id: len(claim.parts) for claim in self.claims}
+        for published in self.literature:
+            if published.claim and published.part > parts.get(published.claim, -1):
+                raise ValueError(
+                    f"literature: there is no part {published.part} of '{published.claim}'; allowed: parts of claims"
+                )
         return self
 
     @cached_property
@@ -299,7 +342,13 @@ class ClaimSet:
         }
 
 
-_MODELS: dict[str, type[BaseModel]] = {"contrast": Contrast, "parts": Part, "claims": Claim, "studies": FeedingStudy}
+_MODELS: dict[str, type[BaseModel]] = {
+    "contrast": Contrast,
+    "parts": Part,
+    "claims": Claim,
+    "studies": FeedingStudy,
+    "literature": Published,
+}
 
 
 def load_claims(path: Path, profile: str | None = None) -> ClaimSet:

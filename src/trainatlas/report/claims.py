@@ -52,6 +52,8 @@ def claims_content(claim_set: ClaimSet, tables: dict[str, pd.DataFrame], digest:
     counts = summary["verdict"].value_counts()
     sections = [_overview(claim_set, summary)]
     sections += [_page(claim, tables) for claim in claims.claims]
+    if len(tables["literature"]):
+        sections.append(_literature(tables["literature"]))
     sections.append(_methods(claim_set))
     ran = verdicts[verdicts["verdict"] != "not run"]
     return Content(
@@ -295,6 +297,27 @@ def _strip(axis: Axes, row: Row, by_seed: np.ndarray) -> None:
     unit = "ratio" if ratio else "percentage points" if factor != 1 else "difference"
     axis.set_xlabel(unit, labelpad=1)
     axis.set_title(f"{row['what']} – {row['case']}", loc="left", fontsize=7.5)
+
+
+def _literature(literature: pd.DataFrame) -> Section:
+    rows = []
+    for row in literature.to_dict("records"):
+        ran = row["agreement"] != "not comparable"
+        ours = f"{row['case']}: {measured(row | {'verdict': row['agreement']})}" if ran else "–"
+        figure = row["figure"] + (" (single runs)" if row["single_run"] else "")
+        rows.append((row["claim"] or "–", figure, row["source"], ours, row["agreement"], row["reason"]))
+    counts = literature["agreement"].value_counts()
+    said = joined([f"{number} {agreement}" for agreement, number in counts.items()])
+    header = ("claim", "published", "by", "ours", "agreement", "what differs")
+    return Section(
+        "literature",
+        "Agreement with the literature",
+        [
+            f"Published figures beside ours: {said}. Direction and order are compared, not sizes: ours are small networks on "
+            "small data. Underpowered: our interval has both sides."
+        ],
+        [Table("Published figures and ours", header, rows, data="literature", text_columns=6)],
+    )
 
 
 def _methods(claim_set: ClaimSet) -> Section:
