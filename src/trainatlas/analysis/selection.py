@@ -127,7 +127,8 @@ def selected(study: Study, results: Path) -> pd.DataFrame:
     trials = pd.concat(
         [pack[_CHOSEN_BY] for pack in read_packs(results, packs, "trials", TRIAL_COLUMNS)], ignore_index=True
     )
-    refuse_lost(tuning.loc[~tuning["trial_id"].isin(trials["trial_id"]), "trial_id"], results)
+    found = trials["trial_id"].tolist()  # pandas goes through a column of texts ten times as slowly as through a list
+    refuse_lost(tuning.loc[~tuning["trial_id"].isin(found), "trial_id"], results)
     return choose(parted(with_places(trials, tuning), study), _tuned(study), grid.metric)
 
 
