@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from trainatlas.study.config import FULL, study_name
 from trainatlas.study.errors import UserError
-from trainatlas.study.ranges import Number, StrictModel
+from trainatlas.study.ranges import Number, Seeds, StrictModel
 from trainatlas.study.reading import problem_in_words, read_mapping
 from trainatlas.study.trial import FACTORS
 
@@ -114,6 +114,15 @@ class Part(StrictModel):
         for factor in given:
             if factor not in FACTORS:
                 raise ValueError(f"unknown factor '{factor}'; allowed: {', '.join(FACTORS)}")
+        return given
+
+    @field_validator("margin", mode="before")
+    @classmethod
+    def _numbers(cls, given: Any) -> Any:
+        ends = given if isinstance(given, list) else [given]
+        numbers = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool)]
+        if len(numbers) < len(ends) or not all(map(math.isfinite, numbers)) or len(ends) != 1 + isinstance(given, list):
+            raise ValueError(f"is {given!r}; allowed: a number, or two for between")
         return given
 
     @model_validator(mode="after")
@@ -216,13 +225,19 @@ class Claims(StrictModel):
 
     title: Text
     profiles: tuple[str, ...] = ()
-    seeds: Annotated[tuple[int, ...], Field(min_length=3)]
+    seeds: Annotated[Seeds, Field(min_length=3)]
     chapters: dict[str, str]
     studies: dict[str, FeedingStudy]
     claims: Annotated[tuple[Claim, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Claims:
+        for name, feeding in self.studies.items():
+            for profile in feeding.profiles:
+                if profile not in (*self.profiles, FULL):
+                    raise ValueError(
+                        f"studies: {name}: unknown profile '{profile}'; allowed: {', '.join([*self.profiles, FULL])}"
+                    )
         seen: set[str] = set()
         for claim in self.claims:
             if claim.id in seen:
