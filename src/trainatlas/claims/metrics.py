@@ -96,12 +96,13 @@ def _died(feed: Feed, trials: pd.DataFrame) -> pd.Series:
 
 
 def _after_first_epoch(column: str) -> Metric:
-    """Return a metric of the validation part after the first epoch."""
+    """Return a metric of the validation part after the first epoch; of a run that did not survive it what it ended with."""
 
     def values(feed: Feed, trials: pd.DataFrame) -> pd.Series:
         rows = feed.curves(trials["trial_id"], "validation", ("epoch", column))
         first = rows[rows["epoch"] == 1].drop_duplicates("trial_id").set_index("trial_id")[column]
-        return trials["trial_id"].map(first).astype("float64")
+        ended = trials[f"final_validation_{column}"].fillna(np.inf).where(_lost(feed, trials) == 1)
+        return trials["trial_id"].map(first).astype("float64").fillna(ended)
 
     return values
 
