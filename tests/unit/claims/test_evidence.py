@@ -105,9 +105,7 @@ def test_a_combination_that_a_rule_excludes_leaves_its_pairs_out(
 
 
 def test_levels_are_known_however_they_are_written(feed_of: Callable[..., Feed], part_of: Callable[..., Part]) -> None:
-    part = part_of(
-        contrast={"factor": "init", "level": "normal( std=0.50 )", "against": "kaiming_normal(mode=fan_in)"}
-    )
+    part = part_of(contrast={"factor": "init", "level": "normal( std=0.50 )", "against": "kaiming_normal(mode=fan_in)"})
     found = canonical(part).contrast
     assert found is not None and (found.level, found.against) == ("normal(std=0.5)", ("kaiming_normal",))
     for bad, words in (
