@@ -17,7 +17,7 @@ PYTEST_ARGS ?=
 SCALE_SIZES ?= 1000 10000 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev report claims test test-cluster lint format bench scale container schemas lock clean distclean
+.PHONY: help setup setup-dev report claims test test-cluster lint format bench scale calibration container schemas lock clean distclean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: setup ## measure how fast training is on this machine
 
 scale: setup ## measure planning to report with made-up results (SCALE_SIZES="1000 10000 100000 1000000")
 	@$(BIN)/python scripts/scale.py $(SCALE_SIZES)
+
+calibration: setup ## measure on simulated studies how often intervals hold and tests err (a quarter of an hour of CPU time)
+	@$(BIN)/python scripts/calibration.py
 
 container: ## build containers/trainatlas.sif with Apptainer
 	@command -v apptainer >/dev/null || { echo "make container: there is no apptainer; see docs/how-to/cluster.md" >&2; exit 2; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainatlas.analysis.comparison_columns import COMPARISON_TABLES
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import HISTOGRAM_COLUMNS, STATUSES, Column
 
@@ -321,6 +322,7 @@ ANALYSIS_TABLES: dict[str, tuple[Column, ...]] = {
     "effects": EFFECT_COLUMNS,
     "random_effects": EFFECT_COLUMNS,
     "differences": DIFFERENCE_COLUMNS,
+    **COMPARISON_TABLES,
     "interactions": INTERACTION_COLUMNS,
     "levels": LEVEL_COLUMNS,
     "cells": CELL_COLUMNS,

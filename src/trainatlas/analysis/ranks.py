@@ -19,8 +19,8 @@ def ranks(runs: pd.DataFrame, levels: dict[str, tuple[str, ...]], value: str = "
     """Rank the levels of each factor within seeds, and group those that are not told apart.
 
     A block is a seed: its levels are ranked by their means over the cells of the other factors that all of them share.
-    Friedman's and Nemenyi's tests need blocks that are independent of each other, and only seeds are: cells share
-    their seeds, and with cells as blocks many simulated studies without any difference found one (docs/calibration.md).
+    Friedman's and Nemenyi's tests need blocks that are independent of each other, and only seeds are: cells share their
+    seeds, and with cells as blocks up to a third of simulated studies without any difference found one (docs/calibration.md).
     `cell_rank`, the mean rank within seed and cell, is a description without a test.
 
     Parameters

@@ -1,9 +1,9 @@
 """Robust summaries of a factor's levels (Agarwal et al. 2021): interquartile mean, optimality gap, probability of improvement.
 
 Agarwal et al. draw runs anew within each task, independently. Here a task is a cell of the other factors, and its runs share
-their seeds with those of all other cells: intervals that ignore this held the truth in half of the simulated studies, those
-of whole seeds drawn anew in three quarters (four seeds; docs/calibration.md). So intervals are Student's t over the jackknife's
-pseudo-values, a seed left out at a time.
+their seeds with those of all other cells: of intervals that ignore this half held the interquartile mean of simulated studies,
+of those with whole seeds drawn anew four fifths (four seeds; docs/calibration.md). So intervals are Student's t over the
+jackknife's pseudo-values, a seed left out at a time.
 """
 
 from __future__ import annotations
