@@ -99,12 +99,12 @@ def test_of_noise_a_choice_makes_nothing_and_a_planted_effect_is_found(
     feed = feed_of(finals(table, "activation"), factors=ONE | {"activation": LEVELS})
     for planted in (0.0, 0.5):
         means = []
-        for _ in range(200):
+        for _ in range(40):
             feed.trials["test_accuracy"] = 0.5 + rng.normal(0, 0.05, size=40)
             feed.trials.loc[feed.trials["activation"] == "relu", "test_accuracy"] += planted
             means.append(read(part, feed).observations["effect"].mean())
         error = np.std(means, ddof=1) / math.sqrt(len(means))
-        assert error < 0.01
+        assert error < 0.02
         assert abs(np.mean(means) - planted) < 4 * error
 
 
