@@ -14,23 +14,27 @@ from pandas.api.types import is_numeric_dtype
 
 from trainatlas.claims.feed import Feed, MissingEvidenceError
 
+BATCH_LOSS = "steps_to_batch_loss_"
+"""What the name of a metric begins with that counts the steps to a loss of minibatches, such as steps_to_batch_loss_0.8."""
+
 Metric = Callable[[Feed, pd.DataFrame], pd.Series]
 
 
 def metric(feed: Feed, trials: pd.DataFrame, name: str) -> pd.Series:
-    """Return a metric of trials by its name: an entry of METRICS or a column of numbers in trials.csv.
+    """Return a metric of trials by its name: an entry of METRICS, one of BATCH_LOSS or a column of numbers in trials.csv.
 
     Steps to a target that was never reached count as the whole budget, so that ratios of steps are understated. Raises
     MissingEvidenceError where the study has no such column.
     """
+    if name.startswith(BATCH_LOSS):
+        return _steps_to_batch_loss(feed, trials, float(name.removeprefix(BATCH_LOSS)))
     if name in METRICS:
         return METRICS[name](feed, trials)
     if name not in trials or not is_numeric_dtype(trials[name]):
         raise MissingEvidenceError(f"{feed.study.name} has no metric '{name}'")
     values = trials[name].astype("float64")
     if name.startswith("steps_to_"):
-        budget = trials["epochs"] * (feed.study.parts.train // trials["batch_size"])
-        values = values.fillna(np.inf).clip(upper=budget).clip(lower=1)
+        values = values.fillna(np.inf).clip(upper=_budget(feed, trials)).clip(lower=1)
     return values
 
 
@@ -101,6 +105,27 @@ def _after_first_epoch(column: str) -> Metric:
         return trials["trial_id"].map(first).astype("float64").fillna(ended)
 
     return values
+
+
+SMOOTHED = 3
+"""Minibatches whose median loss stands for the loss at the last of them."""
+
+
+def _steps_to_batch_loss(feed: Feed, trials: pd.DataFrame, loss: float) -> pd.Series:
+    """Count the steps until the median loss of SMOOTHED minibatches in a row is at most `loss`.
+
+    A run that never gets there counts with its whole budget. The minibatches are those that curves.csv keeps, which lie at
+    most a tenth of the steps apart.
+    """
+    rows = feed.curves(trials["trial_id"], "train_batch", ("step", "loss")).sort_values(["trial_id", "step"])
+    smooth = rows.groupby("trial_id")["loss"].rolling(SMOOTHED).median().reset_index(level=0, drop=True)
+    reached = rows[smooth.reindex(rows.index) <= loss].groupby("trial_id")["step"].min()
+    return trials["trial_id"].map(reached).astype("float64").fillna(_budget(feed, trials))
+
+
+def _budget(feed: Feed, trials: pd.DataFrame) -> pd.Series:
+    steps: pd.Series = trials["epochs"] * (feed.study.parts.train // trials["batch_size"])
+    return steps.astype("float64")
 
 
 PLATEAU, FALL = 0.2, 0.5
