@@ -40,7 +40,7 @@ def verdict_row(**changes: Any) -> Row:
 
 ROWS = [
     verdict_row(),
-    verdict_row(part=2, case=MARKUP, effect=-0.02, low=-0.03, high=-0.01, p_holm=0.012, verdict="refuted"),
+    verdict_row(part=2, case="<b>clothes</b> & all, mlp(depth=2)", effect=-0.02, low=-0.03, high=-0.01, p_holm=0.012, verdict="refuted"),
     verdict_row(claim="A2", what="steps, tanh against ReLU", scale="ratio", unit="", direction="less",
                 expected_low=-math.inf, expected_high=0.0, effect=math.log(0.5), low=math.log(0.25), high=math.log(1.5),
                 p_holm=0.3, verdict="inconclusive", stable=0),
@@ -185,6 +185,7 @@ def test_words_agree_with_the_numbers(told: Told) -> None:
 def test_the_page_is_one_file_in_which_markup_is_text(told: Told) -> None:
     assert "<script" not in told.html
     assert "&lt;script&gt;" in told.html and "한국어" in told.html
+    assert "<b>clothes" not in told.html and "&lt;b&gt;clothes&lt;/b&gt; &amp; all" in told.html
     assert re.findall(r"(?:src|href)=.(?:https?:|//)", told.html) == []
     for text in SIGNS.values():
         if "not" not in text:
