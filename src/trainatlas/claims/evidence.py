@@ -136,4 +136,5 @@ def checked(found: Evidence) -> Evidence:
     seeds = rows["seed"].nunique()
     if seeds < LEAST_SEEDS:
         raise MissingEvidenceError(f"{seeds} seed{'s' * (seeds != 1)}; at least {LEAST_SEEDS} are needed")
-    return replace(found, observations=rows.sort_values(["seed", "pair"], ignore_index=True))
+    rows = rows[["seed", "pair", "effect"]].sort_values(["seed", "pair"], ignore_index=True)
+    return replace(found, observations=rows)

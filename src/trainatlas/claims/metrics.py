@@ -184,8 +184,8 @@ def _gain(rows: pd.DataFrame) -> pd.Series:
     hidden = _hidden(rows)
     moments = hidden.assign(moment=(hidden["activation_std"] ** 2 + hidden["activation_mean"] ** 2).clip(lower=1e-30))
     groups = moments.groupby("trial_id")["moment"]
-    steps = (groups.size() - 1).where(groups.size() > 1)
-    return (groups.last() / groups.first()) ** (1 / steps)
+    steps = groups.size() - 1
+    return ((groups.last() / groups.first()) ** (1 / steps.clip(lower=1))).where(steps > 0)
 
 
 def _mean_of(column: str) -> Callable[[pd.DataFrame], pd.Series]:

@@ -266,7 +266,7 @@ def spread_over_seeds(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Evid
     trials = trials.assign(value=metric(feed, trials, option(part, "metric")))
     keys = feed.others()
     rows = []
-    for key, own in trials.groupby(keys, observed=True):
+    for key, own in trials.groupby(keys, observed=True) if keys else [((), trials)]:
         values = own.set_index("seed")["value"]
         for seed in values.index:
             rows.append((*key, seed, abs(values[seed] - values.drop(seed).median())))
