@@ -17,7 +17,7 @@ PYTEST_ARGS ?=
 SCALE_SIZES ?= 1000 10000 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev report test test-cluster lint format bench scale container schemas lock clean distclean
+.PHONY: help setup setup-dev report claims test test-cluster lint format bench scale calibration container schemas lock clean distclean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ report: setup ## train, analyse and write the report of STUDY (default benchmark
 	@test -f "$(STUDY)" || { echo "make report: there is no study $(STUDY); at hand: $(wildcard benchmarks/*.yaml)" >&2; exit 2; }
 	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --config study="$(STUDY)" profile="$(PROFILE)"
 	@printf '%s\n' "reports/$(NAME)/index.html" "reports/$(NAME)/report.pdf"
+
+claims: setup ## train the studies that the lecture notes' claims rest on, and give verdicts (quick editions)
+	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) claims --config profile=quick
+	@printf '%s\n' reports/claims-quick/index.html reports/claims-quick/report.pdf
 
 test: setup-dev ## run the tests, on two cores (20 minutes)
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not scheduler_faults" $(PYTEST_ARGS)
@@ -58,6 +62,9 @@ bench: setup ## measure how fast training is on this machine
 
 scale: setup ## measure planning to report with made-up results (SCALE_SIZES="1000 10000 100000 1000000")
 	@$(BIN)/python scripts/scale.py $(SCALE_SIZES)
+
+calibration: setup ## measure on simulated studies how often intervals hold and tests err (a quarter of an hour of CPU time)
+	@$(BIN)/python scripts/calibration.py
 
 container: ## build containers/trainatlas.sif with Apptainer
 	@command -v apptainer >/dev/null || { echo "make container: there is no apptainer; see docs/how-to/cluster.md" >&2; exit 2; }

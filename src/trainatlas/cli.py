@@ -387,6 +387,8 @@ def schema(
     """Write the pages that follow from the code anew: the schema of study files, data dictionary and catalogue."""
     from trainatlas.analysis.dictionary import data_dictionary
     from trainatlas.catalogue_page import catalogue_page
+    from trainatlas.claims.columns import CLAIM_PAGES
+    from trainatlas.claims.config import Claims
     from trainatlas.study.config import Study
     from trainatlas.study.storage import write_json, write_text
 
@@ -394,7 +396,8 @@ def schema(
     given["properties"].pop("name")  # a study is named by its file
     given["required"].remove("name")
     write_json(root / "workflow" / "schemas" / "study.schema.json", given)
-    write_text(root / "docs" / "data-dictionary.md", data_dictionary())
+    write_json(root / "workflow" / "schemas" / "claims.schema.json", Claims.model_json_schema())
+    write_text(root / "docs" / "data-dictionary.md", data_dictionary(CLAIM_PAGES))
     write_text(root / "docs" / "catalogue.md", catalogue_page())
 
 

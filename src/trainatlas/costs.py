@@ -127,10 +127,7 @@ def estimate(stack: Sequence[Trial], probes: Probes, folder: Path = Path()) -> f
     example = 3 * forward + work.outputs * _OUTPUT
     step = lead.batch_size * example + work.weights * _WEIGHT
     shared = _factor("activation", lead.activation) * _factor("normalisation", lead.normalisation)
-    own = sum(
-        math.prod(_factor(name, getattr(trial, name)) for name in ("optimizer", "regularisation", "augmentation"))
-        for trial in stack
-    )
+    own = sum(_own_factor(trial.optimizer, trial.regularisation, trial.augmentation) for trial in stack)
     looking = (evaluated + probed) * (forward + work.outputs * _OUTPUT / 3) + probed * work.outputs * _PROBED_OUTPUT
     calls = (3 * steps + (evaluated + probed) / _CHUNK) * work.layers * _CALL * shared
     if probes == "full":  # gradients too, before training and at the end
@@ -206,6 +203,13 @@ def _factor(factor: str, text: str) -> float:
     table = _STEP_FACTORS[factor]
     names = [name_of(part) for part in split_parts(text)]
     return math.prod(_OF_THE_USERS_OWN if ":" in name else table.get(name, 1.0) for name in names)
+
+
+@lru_cache(maxsize=4096)
+def _own_factor(optimizer: str, regularisation: str, augmentation: str) -> float:
+    """Return how much dearer a trial's steps are for what may differ along a stack."""
+    named = {"optimizer": optimizer, "regularisation": regularisation, "augmentation": augmentation}
+    return math.prod(_factor(factor, text) for factor, text in named.items())
 
 
 def _work(trial: Trial, folder: Path) -> _Work:

@@ -14,7 +14,17 @@ from trainatlas.study.rounds import plan_of_round
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("page", ["workflow/schemas/study.schema.json", "docs/data-dictionary.md", "docs/catalogue.md"])
+PAGES = (
+    "workflow/schemas/study.schema.json",
+    "workflow/schemas/claims.schema.json",
+    "docs/data-dictionary.md",
+    "docs/catalogue.md",
+)
+CLAIMS = ROOT / "benchmarks" / "claims.yaml"
+STUDIES = sorted(path for path in (ROOT / "benchmarks").glob("*.yaml") if path != CLAIMS)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_generated_pages_are_up_to_date(page, command, tmp_path):
     done = command("schema", "--root", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -22,13 +32,18 @@ def test_generated_pages_are_up_to_date(page, command, tmp_path):
     assert (ROOT / page).read_text(encoding="utf-8") == made, "run `make schemas`"
 
 
-@pytest.mark.parametrize("study", sorted((ROOT / "benchmarks").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
 def test_shipped_studies_satisfy_the_schema_that_editors_use(study):
     schema = yaml.safe_load((ROOT / "workflow/schemas/study.schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(yaml.safe_load(study.read_text(encoding="utf-8")), schema)
 
 
-@pytest.mark.parametrize("study", sorted((ROOT / "benchmarks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_claims_satisfy_the_schema_that_editors_use():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/claims.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(yaml.safe_load(CLAIMS.read_text(encoding="utf-8")), schema)
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
 def test_shipped_studies_have_a_quick_edition_and_say_what_both_take(study):
     whole, quick = load_study(study, TABLES), load_study(study, TABLES, "quick")
     assert len(plan_of_round(quick, 1).planned) * quick.epochs < len(plan_of_round(whole, 1).planned) * whole.epochs

@@ -236,3 +236,88 @@ def test_a_process_that_is_refused_leaves_the_holders_name(
         done = python(HOLD, tmp_path)
         assert done.returncode == 1
         assert f"process {os.getpid()}" in done.stderr
+
+
+@pytest.fixture
+def claims(study: Path) -> Path:
+    """A claims file beside the tiny study, which feeds it twice, once in another edition; one more study feeds it too."""
+    part = {"what": "accuracy", "studies": ["whole", "small", "other"], "metric": "test_accuracy"}
+    content = {
+        "title": "Claims",
+        "profiles": ["quick"],
+        "seeds": [1, 2, 3],
+        "chapters": {"A": "Activations"},
+        "studies": {
+            "whole": {"file": "tiny.yaml"},
+            "small": {"file": "tiny.yaml", "profiles": {"quick": "small"}},
+            "other": {"file": "other.yaml"},
+        },
+        "claims": [
+            {"id": "A1", "statement": "s", "source": "S0", "parts": [part | {"direction": "greater", "margin": 0.1}]}
+        ],
+    }
+    path = study.parent / "claims.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_without_claims_there_is_the_study_alone(study: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    settings = settle_config({"study": str(study)}, refuse)
+    assert settings.claim_set is None and list(settings.files) == ["tiny"] and settings.feeding == []
+    for targets in ([], ["all"], ["results/tiny/trials.csv"], ["claims"]):
+        assert settings.wanted(targets) == ["tiny"]
+
+
+def test_claims_bring_the_studies_that_feed_them(study: Path, claims: Path) -> None:
+    settings = settle_config({"study": str(study), "claims": str(claims), "profile": None}, refuse)
+    assert settings.claim_set is not None and settings.claim_set.name == "claims"
+    assert settings.feeding == ["tiny", "other"], "two names of one study are one"
+    assert set(settings.files) == {"tiny", "other"}
+    assert settings.file("other") == str(claims.parent / "other.yaml")
+    assert [settings.profile_option(name) for name in settings.files] == ["", ""]
+
+
+def test_a_profile_of_the_claims_is_one_of_each_study(study: Path, claims: Path, tiny: Content) -> None:
+    study.write_text(yaml.safe_dump(tiny | {"profiles": {"quick": {}, "small": {"epochs": 1}}}), encoding="utf-8")
+    settings = settle_config({"study": str(study), "claims": str(claims), "profile": "quick"}, refuse)
+    assert settings.claim_set is not None and settings.claim_set.name == "claims-quick"
+    assert settings.feeding == ["tiny", "tiny-small", "other"]
+    assert set(settings.files) == {"tiny", "tiny-small", "other", "tiny-quick"}, "the study that `all` reports on, too"
+    assert settings.profile_option("tiny-small") == "--profile small" and settings.profile_option("tiny") == ""
+    assert settings.load("tiny-small").epochs == 1
+
+
+def test_a_run_works_on_the_studies_that_its_targets_need(study: Path, claims: Path) -> None:
+    settings = settle_config({"study": str(study), "claims": str(claims)}, refuse)
+    for targets, names in (
+        ([], ["tiny"]),
+        (["all"], ["tiny"]),
+        (["claims"], ["tiny", "other"]),
+        (["reports/claims/index.html"], ["tiny", "other"]),
+        (["results/claims/verdicts.csv"], ["tiny", "other"]),
+        (["results/other/trials.csv"], ["other"]),
+        (["results/other/trials.csv", "reports/tiny/report.pdf"], ["other", "tiny"]),
+        (["results/other/trials.csv", "claims"], ["other", "tiny"]),
+    ):
+        assert settings.wanted(targets) == names
+
+
+def test_a_profile_that_the_claims_lack_is_refused_where_they_are_asked_for(
+    study: Path, claims: Path, tiny: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.write_text(yaml.safe_dump(tiny | {"profiles": {"slow": {"epochs": 3}}}), encoding="utf-8")
+    line = refusal({"study": str(study), "claims": str(claims), "profile": "slow"})
+    assert f"{claims}: profiles: has no 'slow'; allowed: quick, full" in line
+    monkeypatch.chdir(study.parent)
+    (study.parent / "benchmarks").mkdir()
+    claims.rename(study.parent / "benchmarks" / "claims.yaml")
+    settings = settle_config({"study": str(study), "profile": "slow"}, refuse)
+    assert settings.claim_set is None, "nobody asked for them"
+
+
+def test_a_bad_claims_file_is_refused(study: Path, claims: Path) -> None:
+    assert "no such claims file" in refusal({"study": str(study), "claims": str(claims.parent / "nowhere.yaml")})
+    claims.write_text(claims.read_text(encoding="utf-8").replace("title", "titel"), encoding="utf-8")
+    assert f"{claims}: unknown key 'titel'" in refusal({"study": str(study), "claims": str(claims)})

@@ -11,6 +11,7 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from trainatlas.analysis.columns import ANALYSIS_TABLES
+from trainatlas.analysis.comparisons import pairwise, tie_groups
 from trainatlas.analysis.diagnosis import diagnoses, diagnosis_counts
 from trainatlas.analysis.effects import (
     interaction_means,
@@ -22,9 +23,12 @@ from trainatlas.analysis.importance import importance, parameter_columns
 from trainatlas.analysis.layers import histogram_choice, layer_gains, layer_summaries
 from trainatlas.analysis.order import TrialOrder
 from trainatlas.analysis.performance_profiles import profiles
+from trainatlas.analysis.ranks import ranks
+from trainatlas.analysis.robust import robust
 from trainatlas.analysis.screening import Progress, abort_rule, screening
 from trainatlas.analysis.search import range_edges, rate_laws, search_tables
 from trainatlas.analysis.search_rounds import read_regions, search_rounds
+from trainatlas.analysis.stability import stability
 from trainatlas.analysis.summaries import (
     cell_summaries,
     coverage,
@@ -154,10 +158,16 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
     searches, search_differences = search_tables(gathered.trials, chance)
     budget = int(steps_of_budget(final, study.parts.train).max()) if len(final) else 0
     diagnosed = diagnoses(final.sort_values("trial_id"), gathered.curves)
+    pairs = pairwise(final, levels)
     return {
         "effects": variance_shares(final),
         "random_effects": random_shares(draws, positions),
         "differences": paired_differences(final, levels),
+        "pairwise": pairs,
+        "tie_groups": tie_groups(pairs),
+        "robust": robust(final, levels),
+        "ranks": ranks(final, levels),
+        "stability": stability(final, levels),
         "interactions": interaction_means(final, levels),
         "levels": level_summaries(final, cells, levels),
         "cells": cells,

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from trainatlas.analysis.curve_columns import (
-    DIAGNOSIS_COLUMNS,
-    DIAGNOSIS_COUNT_COLUMNS,
-    MEDIAN_RATIO_COLUMNS,
-    PROFILE_COLUMNS,
-    SURVIVAL_COLUMNS,
-)
+from trainatlas.analysis.comparison_columns import COMPARISON_TABLES
+from trainatlas.analysis.curve_columns import CURVE_TABLES
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import HISTOGRAM_COLUMNS, STATUSES, Column
 
@@ -332,6 +327,8 @@ ANALYSIS_TABLES: dict[str, tuple[Column, ...]] = {
     "effects": EFFECT_COLUMNS,
     "random_effects": EFFECT_COLUMNS,
     "differences": DIFFERENCE_COLUMNS,
+    **COMPARISON_TABLES,
+    **CURVE_TABLES,
     "interactions": INTERACTION_COLUMNS,
     "levels": LEVEL_COLUMNS,
     "cells": CELL_COLUMNS,
@@ -352,10 +349,5 @@ ANALYSIS_TABLES: dict[str, tuple[Column, ...]] = {
     "abort_rule": ABORT_COLUMNS,
     "search_rounds": SEARCH_ROUND_COLUMNS,
     "search_regions": REGION_COLUMNS,
-    "survival": SURVIVAL_COLUMNS,
-    "median_ratios": MEDIAN_RATIO_COLUMNS,
-    "diagnoses": DIAGNOSIS_COLUMNS,
-    "diagnosis_counts": DIAGNOSIS_COUNT_COLUMNS,
-    "profiles": PROFILE_COLUMNS,
 }
 """Every table of the analysis, by the name of its file under `analysis/`."""

@@ -85,3 +85,12 @@ PROFILE_COLUMNS = (
     ),
     Column("problems", "whole", "seeds x levels of all other factors with which every level of this one was run"),
 )
+
+CURVE_TABLES: dict[str, tuple[Column, ...]] = {
+    "survival": SURVIVAL_COLUMNS,
+    "median_ratios": MEDIAN_RATIO_COLUMNS,
+    "diagnoses": DIAGNOSIS_COLUMNS,
+    "diagnosis_counts": DIAGNOSIS_COUNT_COLUMNS,
+    "profiles": PROFILE_COLUMNS,
+}
+"""These tables, by the name of their file under `analysis/`."""

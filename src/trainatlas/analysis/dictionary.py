@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.tables import PLACE_COLUMNS, PLAN_TABLE, SELECTED_COLUMNS
@@ -17,8 +18,14 @@ from trainatlas.train.records import (
 )
 
 
-def data_dictionary() -> str:
-    """Return the page in Markdown."""
+def data_dictionary(more: Mapping[str, Sequence[Column]] = MappingProxyType({})) -> str:
+    """Return the page in Markdown.
+
+    Parameters
+    ----------
+    more
+        Tables that later stages write: columns by path.
+    """
     pages = [
         _page("results/STUDY/plan-N.csv", PLAN_TABLE, "One for each round of planning, N from 1."),
         _page(
@@ -49,6 +56,7 @@ def data_dictionary() -> str:
             "What the next planning corrects its estimates by; it is not gathered.",
         ),
         *(_page(f"results/STUDY/analysis/{name}.csv", columns) for name, columns in ANALYSIS_TABLES.items()),
+        *(_page(path, tuple(columns)) for path, columns in more.items()),
     ]
     head = (
         "# Data dictionary\n\nMade by `make schemas`; do not edit by hand. Tables are CSV in UTF-8 with one header row, `.` as "

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
 
 CONFIDENCE = 0.95
 
@@ -37,7 +37,7 @@ def over_seeds(estimates: ArrayLike) -> Interval:
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, float("nan"), float("nan"))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
+    half = float(special.stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -57,6 +57,24 @@ def over_seeds_of_each(groups: Any) -> pd.DataFrame:
     table = groups.agg(["mean", "sem", "count"])
     half = stats.t.ppf((1 + CONFIDENCE) / 2, (table["count"] - 1).where(table["count"] > 1)) * table["sem"]
     return pd.DataFrame({"mean": table["mean"], "low": table["mean"] - half, "high": table["mean"] + half})
+
+
+def jackknife(estimate: float, left_out: ArrayLike) -> Interval:
+    """Return the 95 % interval of an estimate that is no mean over seeds: Student's t over pseudo-values (Tukey 1958).
+
+    For a mean it is the interval of `over_seeds`.
+
+    Parameters
+    ----------
+    estimate
+        From all seeds.
+    left_out
+        The estimate without each of the seeds in turn, shape (seeds,).
+    """
+    values = np.asarray(left_out, dtype=float)
+    around = over_seeds(len(values) * estimate - (len(values) - 1) * values)
+    half = (around.high - around.low) / 2
+    return Interval(estimate, estimate - half, estimate + half)
 
 
 def between_groups(first: ArrayLike, second: ArrayLike) -> Interval:

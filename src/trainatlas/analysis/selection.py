@@ -124,10 +124,9 @@ def selected(study: Study, results: Path) -> pd.DataFrame:
     tuning = plan[plan["stage"] == "tuning"]
     packs = sorted(set(tuning["pack"]))
     refuse_damaged(results, packs)
-    trials = pd.concat(
-        [pack[_CHOSEN_BY] for pack in read_packs(results, packs, "trials", TRIAL_COLUMNS)], ignore_index=True
-    )
-    refuse_lost(tuning.loc[~tuning["trial_id"].isin(trials["trial_id"]), "trial_id"], results)
+    trials = pd.concat(read_packs(results, packs, "trials", TRIAL_COLUMNS, _CHOSEN_BY), ignore_index=True)
+    found = trials["trial_id"].tolist()  # pandas goes through a column of texts ten times as slowly as through a list
+    refuse_lost(tuning.loc[~tuning["trial_id"].isin(found), "trial_id"], results)
     return choose(parted(with_places(trials, tuning), study), _tuned(study), grid.metric)
 
 

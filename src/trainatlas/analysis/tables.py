@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -126,8 +126,13 @@ def _pandera_column(column: Column) -> pa.Column:
     return pa.Column(_DTYPES[column.kind], checks, nullable=column.optional or column.kind == "text")
 
 
-def read_table(path: Path, columns: Sequence[Column], made_by: str) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[Column], made_by: str, only: Collection[str] = ()) -> pd.DataFrame:
     """Read and check a table.
+
+    Parameters
+    ----------
+    only
+        Names of columns: these alone are read, and their cells checked; all of them where none are named.
 
     Raises
     ------
@@ -135,9 +140,14 @@ def read_table(path: Path, columns: Sequence[Column], made_by: str) -> pd.DataFr
         One line naming the file, the column and what is wrong with it: missing file, missing or extra
         columns, a cell of the wrong kind or out of range.
     """
+    wanted = [column for column in columns if column.name in only] if only else columns
     with _reading(path, made_by):
-        frame = arrow_csv.read_csv(path, convert_options=_conversion(columns)).to_pandas()
-    return checked(frame, columns, path)
+        if only:
+            _check_header(arrow_csv.open_csv(path, convert_options=_conversion(columns)).schema.names, columns, path)
+        options = _conversion(wanted)
+        options.include_columns = [column.name for column in wanted] if only else []
+        frame = arrow_csv.read_csv(path, convert_options=options).to_pandas()
+    return checked(frame, wanted, path)
 
 
 def scan_table(path: Path, columns: Sequence[Column], made_by: str) -> Iterator[pd.DataFrame]:
@@ -176,12 +186,7 @@ def _reading(path: Path, made_by: str) -> Iterator[None]:
 
 def checked(frame: pd.DataFrame, columns: Sequence[Column], path: Path) -> pd.DataFrame:
     """Return `frame`, or raise UserError naming `path`, the column and the fault."""
-    expected, found = [column.name for column in columns], list(frame.columns)
-    missing = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
-    if missing or extra:
-        parts = [f"column '{name}' is missing" for name in missing] + [f"column '{name}' is unknown" for name in extra]
-        raise UserError(f"{path}: {'; '.join(parts)}; allowed: {', '.join(expected)}")
+    expected = _check_header(list(frame.columns), columns, path)
     whole = {column.name: "int64" for column in columns if column.kind == "whole"}
     try:
         frame = frame[expected].astype(whole)
@@ -189,6 +194,17 @@ def checked(frame: pd.DataFrame, columns: Sequence[Column], path: Path) -> pd.Da
     except (pa.errors.SchemaError, ValueError, pd.errors.IntCastingNaNError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())[:300]}") from None
     return frame
+
+
+def _check_header(found: Sequence[str], columns: Sequence[Column], path: Path) -> list[str]:
+    """Return the names of the columns; raise UserError where others are found."""
+    expected = [column.name for column in columns]
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    if missing or extra:
+        parts = [f"column '{name}' is missing" for name in missing] + [f"column '{name}' is unknown" for name in extra]
+        raise UserError(f"{path}: {'; '.join(parts)}; allowed: {', '.join(expected)}")
+    return expected
 
 
 @contextlib.contextmanager
@@ -214,11 +230,13 @@ def write_table(frame: pd.DataFrame, path: Path, columns: Sequence[Column]) -> N
         write(frame)
 
 
-def read_packs(results: Path, packs: Sequence[str], table: str, columns: Sequence[Column]) -> Iterator[pd.DataFrame]:
-    """Read one table of many packs, `results/raw/<pack>/<table>.csv`, one after the other."""
+def read_packs(
+    results: Path, packs: Sequence[str], table: str, columns: Sequence[Column], only: Collection[str] = ()
+) -> Iterator[pd.DataFrame]:
+    """Read one table of many packs, `results/raw/<pack>/<table>.csv`, one after the other, as `read_table` does."""
     if not packs:
         raise UserError(f"{results}: the study has no trial to gather; allowed: at least one that no rule excludes")
-    return (read_table(results / "raw" / pack / f"{table}.csv", columns, "trainatlas train") for pack in packs)
+    return (read_table(results / "raw" / pack / f"{table}.csv", columns, "trainatlas train", only) for pack in packs)
 
 
 __all__ = [

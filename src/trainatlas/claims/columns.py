@@ -76,11 +76,34 @@ BEHIND_COLUMNS = (
     Column("trial_id", "text", "a trial behind the verdict"),
 )
 
+LITERATURE_COLUMNS = (
+    Column("claim", "text", "id of the claim; empty where it belongs to none"),
+    Column("part", "whole", "number of the part that measures the same; 0: none"),
+    Column("figure", "text", "what was published"),
+    Column("source", "text", "by whom"),
+    Column("single_run", "whole", "1 where it rests on a single run"),
+    Column("study", "text", "our study; empty for an experiment or none"),
+    Column("case", "text", "our data set and architecture"),
+    Column("scale", "text", "difference or ratio; the numbers of a ratio are natural logarithms"),
+    Column("unit", "text", "unit of a difference"),
+    Column("effect", "number", "ours, mean over seeds", optional=True),
+    Column("low", "number", "lower end of the 95 % interval over seeds", optional=True),
+    Column("high", "number", "upper end", optional=True),
+    Column("agreement", "text", "agrees, contradicts, underpowered or not comparable"),
+    Column("reason", "text", "in what the set-ups differ, or why nothing can be compared"),
+)
+
 CLAIM_TABLES: dict[str, tuple[Column, ...]] = {
     "summary": SUMMARY_COLUMNS,
     "verdicts": VERDICT_COLUMNS,
     "checks": CHECK_COLUMNS,
     "evidence": EVIDENCE_COLUMNS,
     "trials": BEHIND_COLUMNS,
+    "literature": LITERATURE_COLUMNS,
 }
 """Every table of verdicts, by the name of its file."""
+
+CLAIM_PAGES = {f"results/CLAIMS/{name}.csv": columns for name, columns in CLAIM_TABLES.items()} | {
+    "results/CLAIMS/measured/EXPERIMENT.csv": MEASURED_COLUMNS
+}
+"""The same by path, for the data dictionary."""

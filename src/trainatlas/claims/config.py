@@ -12,18 +12,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from trainatlas.study.config import FULL, study_name
 from trainatlas.study.errors import UserError
-from trainatlas.study.ranges import Number, StrictModel
+from trainatlas.study.ranges import Number, Seeds, StrictModel
 from trainatlas.study.reading import problem_in_words, read_mapping
 from trainatlas.study.trial import FACTORS
 
 Text = Annotated[str, Field(min_length=1)]
 Direction = Literal["greater", "less", "equal", "differs", "between"]
 Scale = Literal["difference", "ratio"]
-Levels = Annotated[tuple[str, ...], Field(min_length=1)]
+Levels = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(
+        lambda given: (given,) if isinstance(given, str) else given, json_schema_input_type=str | list[str]
+    ),
+]
+"""One level, or a list of them."""
 
 
 class FeedingStudy(StrictModel):
@@ -47,11 +54,6 @@ class Contrast(StrictModel):
     factor: str
     level: Text
     against: Levels
-
-    @field_validator("against", mode="before")
-    @classmethod
-    def _one_or_more(cls, given: Any) -> Any:
-        return (given,) if isinstance(given, str) else given
 
     @field_validator("factor")
     @classmethod
@@ -101,19 +103,21 @@ class Part(StrictModel):
     scale: Scale = "difference"
     unit: str = ""
 
-    @field_validator("where", mode="before")
-    @classmethod
-    def _one_or_more(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        return {factor: (levels,) if isinstance(levels, str) else levels for factor, levels in given.items()}
-
     @field_validator("where")
     @classmethod
     def _known(cls, given: dict[str, Levels]) -> dict[str, Levels]:
         for factor in given:
             if factor not in FACTORS:
                 raise ValueError(f"unknown factor '{factor}'; allowed: {', '.join(FACTORS)}")
+        return given
+
+    @field_validator("margin", mode="before")
+    @classmethod
+    def _numbers(cls, given: Any) -> Any:
+        ends = given if isinstance(given, list) else [given]
+        numbers = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool)]
+        if len(numbers) < len(ends) or not all(map(math.isfinite, numbers)) or len(ends) != 1 + isinstance(given, list):
+            raise ValueError(f"is {given!r}; allowed: a number, or two for between")
         return given
 
     @model_validator(mode="after")
@@ -197,6 +201,40 @@ class Claim(StrictModel):
         return [part.experiment for part in self.parts if part.experiment is not None]
 
 
+class Published(StrictModel):
+    """A published figure, beside which ours is printed.
+
+    Attributes
+    ----------
+    figure, source
+        What was found, in words, and by whom.
+    claim, part
+        The claim that it belongs to and the number of the part that measures the same; none: ours has nothing like it.
+    direction
+        Where the published effect lies, as the part measures it: above or below nothing, or near it.
+    differs
+        In what the published set-up differs from ours, in words.
+    single_run
+        Whether it rests on a single run.
+    """
+
+    figure: Text
+    source: Text
+    claim: str = ""
+    part: int = 0
+    direction: Literal["greater", "less", "equal"] | None = None
+    differs: str = ""
+    single_run: bool = False
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Published:
+        if bool(self.part) != (self.direction is not None):
+            raise ValueError(
+                "names a part or a direction alone; allowed: both, or neither for a figure that nothing compares with"
+            )
+        return self
+
+
 class Claims(StrictModel):
     """A validated claims file.
 
@@ -212,17 +250,26 @@ class Claims(StrictModel):
         The titles of the chapters by letter. Verdicts are corrected for how many there are in a chapter.
     studies
         The studies that feed the claims, by the name that parts know them by.
+    literature
+        Published figures.
     """
 
     title: Text
     profiles: tuple[str, ...] = ()
-    seeds: Annotated[tuple[int, ...], Field(min_length=3)]
+    seeds: Annotated[Seeds, Field(min_length=3)]
     chapters: dict[str, str]
     studies: dict[str, FeedingStudy]
     claims: Annotated[tuple[Claim, ...], Field(min_length=1)]
+    literature: tuple[Published, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Claims:
+        for name, feeding in self.studies.items():
+            for profile in feeding.profiles:
+                if profile not in (*self.profiles, FULL):
+                    raise ValueError(
+                        f"studies: {name}: unknown profile '{profile}'; allowed: {', '.join([*self.profiles, FULL])}"
+                    )
         seen: set[str] = set()
         for claim in self.claims:
             if claim.id in seen:
@@ -238,6 +285,12 @@ class Claims(StrictModel):
                         raise ValueError(
                             f"claims: {claim.id}: unknown study '{study}'; allowed: {', '.join(self.studies)}"
                         )
+        parts = {claim.id: len(claim.parts) for claim in self.claims}
+        for published in self.literature:
+            if published.claim and published.part > parts.get(published.claim, -1):
+                raise ValueError(
+                    f"literature: there is no part {published.part} of '{published.claim}'; allowed: parts of claims"
+                )
         return self
 
     @cached_property
@@ -299,7 +352,13 @@ class ClaimSet:
         }
 
 
-_MODELS: dict[str, type[BaseModel]] = {"contrast": Contrast, "parts": Part, "claims": Claim, "studies": FeedingStudy}
+_MODELS: dict[str, type[BaseModel]] = {
+    "contrast": Contrast,
+    "parts": Part,
+    "claims": Claim,
+    "studies": FeedingStudy,
+    "literature": Published,
+}
 
 
 def load_claims(path: Path, profile: str | None = None) -> ClaimSet:

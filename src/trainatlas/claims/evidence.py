@@ -18,8 +18,9 @@ from trainatlas.study.levels import parse_level
 LEAST_SEEDS = 3
 """With fewer seeds there is no verdict."""
 
-SMALLEST = 1e-12
-"""What counts as the smallest positive value of a metric, where a ratio asks for its logarithm."""
+SMALLEST, LARGEST = 1e-12, 1e12
+"""What counts as the smallest positive value of a metric, where a ratio asks for its logarithm, and what an infinite one, such as
+the loss of a diverged run, counts as."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def evidence(part: Part, feed: Feed) -> Evidence:
     assert part.metric is not None
     if part.contrast is None:
         values = metric(feed, trials, part.metric)
-        names = trials[feed.others()].agg(", ".join, axis=1) if feed.others() else ""
+        names = in_words(trials, feed.others())
         observations = pd.DataFrame({"seed": trials["seed"], "pair": names, "effect": scaled(values, part.scale)})
         return checked(Evidence(observations, tuple(trials["trial_id"])))
     contrast = part.contrast
@@ -86,7 +87,14 @@ def evidence(part: Part, feed: Feed) -> Evidence:
 
 def scaled(values: pd.Series, scale: Scale) -> pd.Series:
     """Return values as effects add up: as they are, or as natural logarithms, for ratios."""
-    return values if scale == "difference" else np.log(values.clip(lower=SMALLEST))
+    finite = values.clip(-LARGEST, LARGEST)
+    return finite if scale == "difference" else np.log(finite.clip(lower=SMALLEST))
+
+
+def in_words(rows: pd.DataFrame, factors: Sequence[str]) -> pd.Series:
+    """Return the levels of these factors, joined, for every row; nothing where there are no factors."""
+    levels = zip(*(rows[factor] for factor in factors), strict=True) if factors else ((),) * len(rows)
+    return pd.Series([", ".join(each) for each in levels], index=rows.index, dtype="str")
 
 
 def paired(trials: pd.DataFrame, contrast: Contrast, others: Sequence[str]) -> pd.DataFrame:
@@ -103,21 +111,21 @@ def paired(trials: pd.DataFrame, contrast: Contrast, others: Sequence[str]) -> p
         Columns seed, pair and effect. A combination that the study does not run at one of both levels has no pair.
     """
     keys = [*others, "seed"]
-    wide = trials.pivot_table(index=keys, columns=contrast.factor, values="value", aggfunc="mean", observed=True)
-    ran = trials.assign(one=1.0).pivot_table(index=keys, columns=contrast.factor, values="one", observed=True)
+    groups = trials.groupby([*keys, contrast.factor], observed=True)
+    wide, ran = groups["value"].mean().unstack(), groups.size().unstack()
     tables = []
     for other in contrast.against:
         both = ran[[contrast.level, other]].notna().all(axis=1)
         by_cell = both.groupby(level=list(others)) if others else both.groupby(lambda _: "")
-        uneven = int((both.ne(by_cell.transform("all")) & by_cell.transform("any")).sum())
-        if uneven:
+        there = by_cell.transform("any")
+        lacking = int((~both & there).sum())
+        if lacking:
             raise MissingEvidenceError(
-                f"unequal pairs: {uneven} pairs of {contrast.level} and {other} have one side at some seeds and not at others"
+                f"unequal pairs: of {int(there.sum())} pairs of {contrast.level} and {other} {lacking} lack one side"
             )
         effects = (wide[contrast.level] - wide[other]).reindex(both[both].index).rename("effect").reset_index()
-        shared = effects[list(others)].agg(", ".join, axis=1) if others else pd.Series("", index=effects.index)
         against = f"against {other}" if len(contrast.against) > 1 else ""
-        pair = [", ".join(filter(None, (against, text))) for text in shared]
+        pair = [", ".join(filter(None, (against, text))) for text in in_words(effects, others)]
         tables.append(effects[["seed", "effect"]].assign(pair=pair))
     return pd.concat(tables, ignore_index=True)[["seed", "pair", "effect"]]
 
@@ -128,4 +136,5 @@ def checked(found: Evidence) -> Evidence:
     seeds = rows["seed"].nunique()
     if seeds < LEAST_SEEDS:
         raise MissingEvidenceError(f"{seeds} seed{'s' * (seeds != 1)}; at least {LEAST_SEEDS} are needed")
-    return replace(found, observations=rows.sort_values(["seed", "pair"], ignore_index=True))
+    rows = rows[["seed", "pair", "effect"]].sort_values(["seed", "pair"], ignore_index=True)
+    return replace(found, observations=rows)

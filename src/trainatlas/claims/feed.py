@@ -16,7 +16,9 @@ from trainatlas.analysis.tables import (
     scan_table,
     trial_columns,
 )
+from trainatlas.catalogue import TABLES
 from trainatlas.study.config import Study
+from trainatlas.study.levels import full_text
 from trainatlas.study.trial import FACTORS
 
 MADE_BY = "trainatlas aggregate"
@@ -43,7 +45,7 @@ class Feed:
     @property
     def case(self) -> str:
         """Data set and architecture."""
-        return f"{self.study.data}, {self.study.network}"
+        return f"{self.study.data}, {full_text(self.study.network, TABLES['network'])}"
 
     @property
     def chance(self) -> float:

@@ -15,6 +15,7 @@ from trainatlas.claims.columns import CHECK_COLUMNS, CLAIM_TABLES, MEASURED_COLU
 from trainatlas.claims.config import Claim, ClaimSet, Part
 from trainatlas.claims.evidence import Evidence, canonical, checked, evidence
 from trainatlas.claims.feed import Feed, MissingEvidenceError
+from trainatlas.claims.literature import compared
 from trainatlas.claims.mathematics import EXACT
 from trainatlas.claims.readings import READINGS
 from trainatlas.claims.search_readings import SEARCH_READINGS
@@ -129,6 +130,7 @@ def judge(claim_set: ClaimSet, results: Path, measured: Path) -> dict[str, pd.Da
         "summary": _summary(claim_set, checks, verdicts),
         "evidence": _observed(rows),
         "trials": _behind(rows),
+        "literature": compared(claim_set.claims.literature, verdicts),
     }
 
 

@@ -16,23 +16,27 @@ from trainatlas.analysis.curve_signs import plateau_signs
 from trainatlas.analysis.diagnosis import rule
 from trainatlas.claims.feed import Feed, MissingEvidenceError
 
+BATCH_LOSS = "steps_to_batch_loss_"
+"""What the name of a metric begins with that counts the steps to a loss of minibatches, such as steps_to_batch_loss_0.8."""
+
 Metric = Callable[[Feed, pd.DataFrame], pd.Series]
 
 
 def metric(feed: Feed, trials: pd.DataFrame, name: str) -> pd.Series:
-    """Return a metric of trials by its name: an entry of METRICS or a column of numbers in trials.csv.
+    """Return a metric of trials by its name: an entry of METRICS, one of BATCH_LOSS or a column of numbers in trials.csv.
 
     Steps to a target that was never reached count as the whole budget, so that ratios of steps are understated. Raises
     MissingEvidenceError where the study has no such column.
     """
+    if name.startswith(BATCH_LOSS):
+        return _steps_to_batch_loss(feed, trials, float(name.removeprefix(BATCH_LOSS)))
     if name in METRICS:
         return METRICS[name](feed, trials)
     if name not in trials or not is_numeric_dtype(trials[name]):
         raise MissingEvidenceError(f"{feed.study.name} has no metric '{name}'")
     values = trials[name].astype("float64")
     if name.startswith("steps_to_"):
-        budget = trials["epochs"] * (feed.study.parts.train // trials["batch_size"])
-        values = values.fillna(np.inf).clip(upper=budget).clip(lower=1)
+        values = values.fillna(np.inf).clip(upper=_budget(feed, trials)).clip(lower=1)
     return values
 
 
@@ -94,14 +98,36 @@ def _died(feed: Feed, trials: pd.DataFrame) -> pd.Series:
 
 
 def _after_first_epoch(column: str) -> Metric:
-    """Return a metric of the validation part after the first epoch."""
+    """Return a metric of the validation part after the first epoch; of a run that did not survive it what it ended with."""
 
     def values(feed: Feed, trials: pd.DataFrame) -> pd.Series:
         rows = feed.curves(trials["trial_id"], "validation", ("epoch", column))
         first = rows[rows["epoch"] == 1].drop_duplicates("trial_id").set_index("trial_id")[column]
-        return trials["trial_id"].map(first).astype("float64")
+        ended = trials[f"final_validation_{column}"].fillna(np.inf).where(_lost(feed, trials) == 1)
+        return trials["trial_id"].map(first).astype("float64").fillna(ended)
 
     return values
+
+
+SMOOTHED = 3
+"""Minibatches whose median loss stands for the loss at the last of them."""
+
+
+def _steps_to_batch_loss(feed: Feed, trials: pd.DataFrame, loss: float) -> pd.Series:
+    """Count the steps until the median loss of SMOOTHED minibatches in a row is at most `loss`.
+
+    A run that never gets there counts with its whole budget. The minibatches are those that curves.csv keeps, which lie at
+    most a tenth of the steps apart.
+    """
+    rows = feed.curves(trials["trial_id"], "train_batch", ("step", "loss")).sort_values(["trial_id", "step"])
+    smooth = rows.groupby("trial_id")["loss"].rolling(SMOOTHED).median().reset_index(level=0, drop=True)
+    reached = rows[smooth.reindex(rows.index) <= loss].groupby("trial_id")["step"].min()
+    return trials["trial_id"].map(reached).astype("float64").fillna(_budget(feed, trials))
+
+
+def _budget(feed: Feed, trials: pd.DataFrame) -> pd.Series:
+    steps: pd.Series = trials["epochs"] * (feed.study.parts.train // trials["batch_size"])
+    return steps.astype("float64")
 
 
 def _plateau(feed: Feed, trials: pd.DataFrame) -> pd.Series:
@@ -152,8 +178,8 @@ def _gain(rows: pd.DataFrame) -> pd.Series:
     hidden = _hidden(rows)
     moments = hidden.assign(moment=(hidden["activation_std"] ** 2 + hidden["activation_mean"] ** 2).clip(lower=1e-30))
     groups = moments.groupby("trial_id")["moment"]
-    steps = (groups.size() - 1).where(groups.size() > 1)
-    return (groups.last() / groups.first()) ** (1 / steps)
+    steps = groups.size() - 1
+    return ((groups.last() / groups.first()) ** (1 / steps.clip(lower=1))).where(steps > 0)
 
 
 def _mean_of(column: str) -> Callable[[pd.DataFrame], pd.Series]:

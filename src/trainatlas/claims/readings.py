@@ -15,7 +15,7 @@ import pandas as pd
 
 from trainatlas.catalogue import TABLES
 from trainatlas.claims.config import Part
-from trainatlas.claims.evidence import SMALLEST, Evidence, checked, paired, scaled
+from trainatlas.claims.evidence import SMALLEST, Evidence, checked, in_words, paired, scaled
 from trainatlas.claims.feed import Feed, MissingEvidenceError, where
 from trainatlas.claims.metrics import metric
 from trainatlas.study.errors import UserError
@@ -44,8 +44,9 @@ def _contrasted(part: Part, rows: pd.DataFrame, others: Sequence[str], trials: p
     """Return the paired differences in `value` that the part's contrast asks for; `value` itself where there is none."""
     ids = tuple(trials["trial_id"])
     if part.contrast is None:
-        pair = rows[list(others)].agg(", ".join, axis=1) if others else ""
-        return checked(Evidence(rows.assign(pair=pair, effect=rows["value"])[["seed", "pair", "effect"]], ids))
+        return checked(
+            Evidence(rows.assign(pair=in_words(rows, others), effect=rows["value"])[["seed", "pair", "effect"]], ids)
+        )
     rows = where(rows, {part.contrast.factor: (part.contrast.level, *part.contrast.against)})
     return checked(Evidence(paired(rows, part.contrast, others), ids))
 
@@ -109,7 +110,7 @@ def cells(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Evidence:
         ids += list(rows["trial_id"])
         arms.append(rows.groupby([*shared, "seed"], observed=True)["value"].mean())
     effects = (arms[0] - arms[1]).rename("effect").reset_index()
-    effects["pair"] = effects[shared].agg(", ".join, axis=1) if shared else ""
+    effects["pair"] = in_words(effects, shared)
     return checked(Evidence(effects[["seed", "pair", "effect"]], tuple(ids)))
 
 
@@ -154,7 +155,7 @@ def at_rate(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Evidence:
     second = part.options.get("against")
     effects = first if second is None else first - _at(runs, keys, second)
     rows = effects.rename("effect").reset_index()
-    rows["pair"] = rows[keys].agg(", ".join, axis=1) if keys else ""
+    rows["pair"] = in_words(rows, keys)
     return checked(Evidence(rows[["seed", "pair", "effect"]], tuple(runs["trial_id"])))
 
 
@@ -190,7 +191,7 @@ def best_ratio(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Evidence:
         subset="update_to_weight_ratio"
     )
     logs = np.log(rows["update_to_weight_ratio"].clip(lower=SMALLEST)).groupby(rows["trial_id"]).mean()
-    effects = best.assign(effect=best["trial_id"].map(logs), pair=best[keys].agg(", ".join, axis=1) if keys else "")
+    effects = best.assign(effect=best["trial_id"].map(logs), pair=in_words(best, keys))
     return checked(Evidence(effects[["seed", "pair", "effect"]], tuple(best["trial_id"])))
 
 
@@ -251,7 +252,7 @@ def tuned_parameter(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Eviden
     rows = []
     for other in np.atleast_1d(against).tolist():
         effects = (table[value] - table[other]).rename("effect").reset_index()
-        effects["pair"] = effects[keys].agg(", ".join, axis=1) + f" against {other}" if keys else f"against {other}"
+        effects["pair"] = [f"{text} against {other}".strip() for text in in_words(effects, keys)]
         rows.append(effects[["seed", "pair", "effect"]])
     return checked(Evidence(pd.concat(rows, ignore_index=True), tuple(best["trial_id"])))
 
@@ -265,7 +266,7 @@ def spread_over_seeds(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Evid
     trials = trials.assign(value=metric(feed, trials, option(part, "metric")))
     keys = feed.others()
     rows = []
-    for key, own in trials.groupby(keys, observed=True):
+    for key, own in trials.groupby(keys, observed=True) if keys else [((), trials)]:
         values = own.set_index("seed")["value"]
         for seed in values.index:
             rows.append((*key, seed, abs(values[seed] - values.drop(seed).median())))

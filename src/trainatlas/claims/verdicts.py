@@ -104,9 +104,10 @@ def _one_sided(values: np.ndarray, bound: float) -> tuple[float, float]:
     if math.isinf(bound):
         return (0.0, 1.0) if bound < 0 else (1.0, 0.0)
     error = float(stats.sem(values))
-    if error <= 1e-12 * max(1.0, float(np.abs(values).max())):  # all seeds agree but for rounding
-        mean = float(values.mean())
-        return (0.0, 1.0) if mean > bound else (1.0, 0.0) if mean < bound else (1.0, 1.0)
+    rounding = 1e-12 * max(1.0, float(np.abs(values).max()))
+    if error <= rounding:  # all seeds agree
+        beyond = float(values.mean()) - bound
+        return (1.0, 1.0) if abs(beyond) <= rounding else (0.0, 1.0) if beyond > 0 else (1.0, 0.0)
     above = float(stats.t.sf((values.mean() - bound) / error, len(values) - 1))
     return above, 1 - above
 

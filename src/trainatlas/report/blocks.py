@@ -53,12 +53,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report with its own heading."""
+    """A part of the report with its own heading.
+
+    Attributes
+    ----------
+    listed
+        Whether the printed contents list its figures and tables.
+    """
 
     anchor: str
     title: str
     paragraphs: list[str] = field(default_factory=list)
     blocks: list[Figure | Table] = field(default_factory=list)
+    listed: bool = True
 
 
 @dataclass(frozen=True)

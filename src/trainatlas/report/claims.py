@@ -6,7 +6,7 @@ Every sentence about an effect is made from a row of verdicts.csv, and none is m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,11 @@ Row = Mapping[Any, Any]
 """A row of verdicts.csv, by column."""
 
 SIGNS = {
-    "supported": "✓ supported",
-    "refuted": "✗ refuted",
-    "inconclusive": "? inconclusive",
-    "not run": "– not run",
-    "mixed": "± mixed",
+    "supported": "✓\u00a0supported",
+    "refuted": "✗\u00a0refuted",
+    "inconclusive": "?\u00a0inconclusive",
+    "not run": "–\u00a0not\u00a0run",
+    "mixed": "±\u00a0mixed",
 }
 """Verdicts with a sign of their own: they are told apart without colour."""
 
@@ -52,6 +52,8 @@ def claims_content(claim_set: ClaimSet, tables: dict[str, pd.DataFrame], digest:
     counts = summary["verdict"].value_counts()
     sections = [_overview(claim_set, summary)]
     sections += [_page(claim, tables) for claim in claims.claims]
+    if len(tables["literature"]):
+        sections.append(_literature(tables["literature"]))
     sections.append(_methods(claim_set))
     ran = verdicts[verdicts["verdict"] != "not run"]
     return Content(
@@ -94,37 +96,52 @@ def sentence(row: Row) -> str:
     ValueError
         For a verdict without an interval: none is ever printed.
     """
-    verdict, what, case, reason = (row[name] for name in ("verdict", "what", "case", "reason"))
+    what, verdict = row["what"], row["verdict"]
     if verdict == "not run":
-        return f"{what}: not run ({reason})."
-    effect, low, high, p = (float(row[name]) for name in ("effect", "low", "high", "p_holm"))
-    if not all(map(math.isfinite, (effect, low, high))):
-        raise ValueError(f"{row['claim']}: a verdict '{verdict}' without an interval")
-    show = _shown(row)
-    return (
-        f"{what}, {case}: {show(effect)} (95 % interval {show(low)} to {show(high)}; {row['seeds']} seeds, "
-        f"{row['pairs']} pairs, p {_p(p)}); expected {expectation(row)}: {verdict}."
-    )
+        return f"{what}: not run ({row['reason']})."
+    counts = f"{row['seeds']} seeds, {row['pairs']} pairs, p {_p(row['p_holm'])}"
+    return f"{what}, {row['case']}: {measured(row)}; {counts}; expected {expectation(row)}: {verdict}."
 
 
 def expectation(row: Row) -> str:
     """Return where a row of verdicts.csv expects the effect, in words."""
-    show = _shown(row)
-    low, high = float(row["expected_low"]), float(row["expected_high"])
+    low, high = row["expected_low"], row["expected_high"]
     if math.isinf(high):
-        return f"above {show(low)}"
+        return f"above {_written(row, low)}"
     if math.isinf(low):
-        return f"below {show(high)}"
-    return f"{'outside' if row['direction'] == 'differs' else 'within'} {show(low)} to {show(high)}"
+        return f"below {_written(row, high)}"
+    return f"{'outside' if row['direction'] == 'differs' else 'within'} {_number(row, low)} to {_written(row, high)}"
 
 
-def _shown(row: Row) -> Callable[[float], str]:
-    """Return how the numbers of a row are written."""
+def measured(row: Row) -> str:
+    """Return a row's effect with its interval.
+
+    Raises
+    ------
+    ValueError
+        Where there is no interval: no verdict is ever printed without one.
+    """
+    ends = [row["effect"], row["low"], row["high"]]
+    if not all(map(math.isfinite, ends)):
+        raise ValueError(f"{row['claim']}: a verdict '{row['verdict']}' without an interval")
+    effect, low, high = (_number(row, end) for end in ends)
+    return f"{effect} (95 % interval {low} to {high}){_unit(row)}"
+
+
+def _number(row: Row, value: float) -> str:
     if row["scale"] == "ratio":
-        return lambda value: f"{math.exp(value):.3g}×"
-    if row["unit"] == "points":
-        return lambda value: f"{value * 100:+.2f} points".replace("-", "−")
-    return lambda value: f"{value:+.3g}".replace("-", "−")
+        return f"{math.exp(value):.3g}"
+    return f"{value * 100:+.2f}".replace("-", "−") if row["unit"] == "points" else f"{value:+.3g}".replace("-", "−")
+
+
+def _unit(row: Row) -> str:
+    if row["scale"] == "ratio":
+        return " times"
+    return " points" if row["unit"] == "points" else ""
+
+
+def _written(row: Row, value: float) -> str:
+    return _number(row, value) + _unit(row)
 
 
 def _p(value: float) -> str:
@@ -146,8 +163,8 @@ def _overview(claim_set: ClaimSet, summary: pd.DataFrame) -> Section:
             for _, row in own.iterrows()
         ]
         if rows:
-            header = ("claim", "statement", "verdict", "rows for / against / open / not run")
-            blocks.append(Table(title, header, rows, data="summary", text_columns=3))
+            header = ("claim", "statement", "verdict", "for / against / open / not run")
+            blocks.append(Table(title, header, rows, data="summary", text_columns=4))
     return Section(
         "verdicts",
         "Verdicts",
@@ -160,8 +177,8 @@ def _page(claim: Claim, tables: dict[str, pd.DataFrame]) -> Section:
     own = tables["verdicts"][tables["verdicts"]["claim"] == claim.id]
     told = tables["summary"].set_index("claim").loc[claim.id]
     checks = tables["checks"][tables["checks"]["claim"] == claim.id]
-    paragraphs = [f"“{claim.statement}” ({claim.source})", f"Verdict: {SIGNS[str(told['verdict'])]}."]
-    paragraphs += [sentence(row)[0].upper() + sentence(row)[1:] for row in own.to_dict("records")]
+    counts = [f"{told[key]} {words}" for key, words in _COUNTED.items() if told[key]]
+    paragraphs = [f"Verdict: {SIGNS[str(told['verdict'])]} ({joined(counts)}). Source: {claim.source}."]
     if not own["stable"].all():
         rows = "; ".join(f"{row['what']}, {row['case']}" for row in own.to_dict("records") if not row["stable"])
         paragraphs.append(
@@ -175,37 +192,43 @@ def _page(claim: Claim, tables: dict[str, pd.DataFrame]) -> Section:
     measured = own[own["verdict"] != "not run"]
     if len(measured):
         blocks.append(_forest(claim, measured, tables["evidence"]))
-        blocks.append(_rows(measured))
+    if len(own):
+        blocks.append(_rows(own))
     if len(checks):
         blocks.append(_checks(checks))
-    return Section(claim.id, f"{claim.id}. {claim.statement}", paragraphs, blocks)
+    return Section(claim.id, f"{claim.id}. {claim.statement}", paragraphs, blocks, listed=False)
+
+
+_COUNTED = {"supported": "for", "refuted": "against", "inconclusive": "open", "not_run": "not run"}
 
 
 def _rows(own: pd.DataFrame) -> Table:
     rows = []
     for row in own.to_dict("records"):
-        show = _shown(row)
-        interval = f"{show(row['low'])} to {show(row['high'])}"
-        numbers = (show(row["effect"]), interval, expectation(row), _p(row["p_holm"]))
-        counts = (f"{row['seeds']}", f"{row['pairs']:,}", f"{row['trials']:,}")
-        rows.append((row["what"], row["study"] or "experiment", row["case"], *numbers, *counts, SIGNS[row["verdict"]]))
+        ran = row["verdict"] != "not run"
+        effect = measured(row).replace("95 % interval ", "") if ran else "–"
+        counts = f"{row['seeds']} · {row['pairs']:,} · {row['trials']:,}" if ran else "–"
+        verdict = SIGNS[row["verdict"]] + ("" if ran else f": {row['reason']}")
+        where = row["case"] or row["study"]
+        rows.append((row["what"], where, effect, expectation(row), _p(row["p_holm"]) if ran else "–", counts, verdict))
     header = (
         "effect of",
-        "study",
         "data and network",
-        "effect",
-        "95 % interval",
+        "effect (95 % interval)",
         "expected",
         "p",
-        "seeds",
-        "pairs",
-        "trials",
+        "seeds · pairs · trials",
         "verdict",
     )
-    return Table("The numbers", header, rows, _NOTE, "verdicts", 3)
+    return Table("The numbers", header, rows, _NOTE, "verdicts", 7)
+
+
+LISTED_CHECKS = 15
+"""Exact checks that a claim's page shows, those nearest to their tolerance first."""
 
 
 def _checks(checks: pd.DataFrame) -> Table:
+    order = (checks["found"] - checks["expected"]).abs().sub(checks["tolerance"]).sort_values(ascending=False)
     rows = [
         (
             row["what"],
@@ -214,13 +237,15 @@ def _checks(checks: pd.DataFrame) -> Table:
             f"{row['tolerance']:.1g}",
             "holds" if row["holds"] else "does not hold",
         )
-        for row in checks.to_dict("records")
+        for row in checks.loc[order.index].head(LISTED_CHECKS).to_dict("records")
     ]
+    all_hold = "all hold" if checks["holds"].all() else f"{int((checks['holds'] == 0).sum())} do not hold"
     return Table(
         "Checked exactly, in double precision",
         ("what", "by theory", "by the code", "tolerance", "result"),
         rows,
-        data="checks",
+        f"{len(checks)} checks, {all_hold}; shown are those nearest to their tolerance.",
+        "checks",
     )
 
 
@@ -272,6 +297,27 @@ def _strip(axis: Axes, row: Row, by_seed: np.ndarray) -> None:
     unit = "ratio" if ratio else "percentage points" if factor != 1 else "difference"
     axis.set_xlabel(unit, labelpad=1)
     axis.set_title(f"{row['what']} – {row['case']}", loc="left", fontsize=7.5)
+
+
+def _literature(literature: pd.DataFrame) -> Section:
+    rows = []
+    for row in literature.to_dict("records"):
+        ran = row["agreement"] != "not comparable"
+        ours = f"{row['case']}: {measured(row | {'verdict': row['agreement']})}" if ran else "–"
+        figure = row["figure"] + (" (single runs)" if row["single_run"] else "")
+        rows.append((row["claim"] or "–", figure, row["source"], ours, row["agreement"], row["reason"]))
+    counts = literature["agreement"].value_counts()
+    said = joined([f"{number} {agreement}" for agreement, number in counts.items()])
+    header = ("claim", "published", "by", "ours", "agreement", "what differs")
+    return Section(
+        "literature",
+        "Agreement with the literature",
+        [
+            f"Published figures beside ours: {said}. Direction and order are compared, not sizes: ours are small networks on "
+            "small data. Underpowered: our interval has both sides."
+        ],
+        [Table("Published figures and ours", header, rows, data="literature", text_columns=6)],
+    )
 
 
 def _methods(claim_set: ClaimSet) -> Section:

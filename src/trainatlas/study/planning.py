@@ -22,7 +22,8 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from trainatlas.study.errors import UserError
 from trainatlas.study.outcomes import Outcome, Outcomes, read_outcomes
 from trainatlas.study.rounds import Chosen, has_searches, plan_of_round, sizes
 from trainatlas.study.sampling import Planned
-from trainatlas.study.storage import read_json, write_csv, write_json
+from trainatlas.study.storage import json_object, json_text, read_json, write_csv, write_json, write_text
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 
 Structure = Callable[[Trial], Hashable]
@@ -296,13 +297,9 @@ def form_stacks(trials: Iterable[Trial], structure: Structure, limit: int = STAC
     return stacks
 
 
-def _order_of_examples(trial: Trial) -> tuple[Any, ...]:
-    return (trial.preprocessing, trial.seed, *_order_in_stack(trial))
-
-
-def _order_in_stack(trial: Trial) -> tuple[Any, ...]:
-    lead = (trial.optimizer, trial.preprocessing, trial.init, trial.learning_rate, trial.seed)
-    return (*lead, *trial.values())
+_IN_STACK = ("optimizer", "preprocessing", "init", "learning_rate", "seed", *(field.name for field in fields(Trial)))
+_order_in_stack = attrgetter(*_IN_STACK)
+_order_of_examples = attrgetter("preprocessing", "seed", *_IN_STACK)
 
 
 def _digest(probes: str, trial_ids: Iterable[str]) -> str:
@@ -323,10 +320,11 @@ def _write_pack(results: Path, pack: Pack, ids: Mapping[int, str], seconds: floa
         "stacks": [[ids[id(trial)] for trial in stack] for stack in pack.stacks],
         "parents": pack.parents,
         "keeps_weights": pack.keeps_weights,
-        "trials": {ids[id(trial)]: trial.essentials() for trial in pack.trials},
         "user_code": _user_code(pack.trials),
     }
-    write_json(path, content, indent=None)
+    members = {name: json_text(value) for name, value in content.items()}
+    members["trials"] = json_object({ids[id(trial)]: trial.json() for trial in pack.trials})
+    write_text(path, json_object(members) + "\n")
 
 
 def _user_code(trials: Iterable[Trial]) -> dict[str, str]:

@@ -56,10 +56,10 @@ class Range(StrictModel):
 
         Whole numbers are drawn as the floor of a continuous value up to `high` + 1, so that on a linear scale each is as likely.
         """
-        high = self.high + 1 if self.integral else self.high
-        log = self.scale == "log"
-        value: float = self.low * (high / self.low) ** share if log else self.low + share * (high - self.low)
-        if self.integral:
+        low, integral = self.low, self.integral
+        high = self.high + 1 if integral else self.high
+        value: float = low * (high / low) ** share if self.scale == "log" else low + share * (high - low)
+        if integral:
             return int(min(math.floor(value + 1e-9), self.high))
         return _six_digits(value)
 

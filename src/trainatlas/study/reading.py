@@ -14,6 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from trainatlas.study.errors import UserError
 
+_ALLOWED = re.compile(r"^(Input|String) should (be )?")
+"""How pydantic begins what is allowed."""
+
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's, where PyYAML was built with it: ten times as fast."""
 
@@ -122,7 +125,8 @@ def problem_in_words(
         given = f"is {value[tag]!r}" if tag in value else "is missing"
         return f"{key}.{tag} {given}; allowed: {', '.join(tags)}"
     if kind == "too_short":
-        message = "a list of at least one"
+        least = problem["ctx"]["min_length"]
+        message = f"a list of at least {'one' if least == 1 else least}"
     if kind == "string_too_short":
         message = "a text of at least one character"
     if kind in ("tuple_type", "dict_type", "model_type", "model_attributes_type"):
@@ -132,4 +136,4 @@ def problem_in_words(
         return f"{key}: {text}" if key and not text.startswith(key) else text
     shown = json.dumps(value, default=str, ensure_ascii=False)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return f"{key} is {shown}; allowed: {message.removeprefix('Input should be ').removeprefix('Input should ')}"
+    return f"{key} is {shown}; allowed: {_ALLOWED.sub('', message)}"

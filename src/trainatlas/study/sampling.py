@@ -8,9 +8,9 @@ hypercube reordered alone; with another number of levels, either draws anew.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainatlas.study import user_code
@@ -31,8 +31,7 @@ else:
 RATE = "learning_rate"
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """A trial and its place in the study.
 
     Attributes
@@ -129,12 +128,13 @@ def drawn(
     rates = {
         level: laws.get(rate_name(study, level)) or study.rate_range(level) for level in study.factors["optimizer"]
     }
-    for draw in _points(study, sample, draws, stream):
-        values: dict[str, Value] = {RATE: rates[draw.cell["optimizer"]].at(draw.shares[RATE])}
-        if study.parameters:
-            values |= study.space.draw(draw.cell, draw.shares, laws)
-        if study.exclusion(draw.cell, values) is None:
-            yield Setting(draw.cell, values), draw.seed
+    has_parameters = bool(study.parameters)
+    for cell, shares, seed in _points(study, sample, draws, stream):
+        values: dict[str, Value] = {RATE: rates[cell["optimizer"]].at(shares[RATE])}
+        if has_parameters:
+            values |= study.space.draw(cell, shares, laws)
+        if study.exclusion(cell, values) is None:
+            yield Setting(cell, values), seed
 
 
 class _Draw(NamedTuple):
@@ -155,14 +155,20 @@ def _points(study: Study, sample: RandomSample | AnySearch, draws: int, stream: 
         streams = [stream_numbers(sample.draw_seed, f"{stream}/{name}", draws) / 2.0**64 for name in numbers]
         places = zip(*(np.minimum(column, _BELOW_ONE).tolist() for column in streams), strict=True)
         picked = (_picked(study.factors[f], sample.draw_seed, f"{stream}/{f}", draws) for f in FACTORS)
-        for levels, shares, seed in zip(zip(*picked, strict=True), places, itertools.cycle(sample.seeds), strict=False):
-            yield _Draw(dict(zip(FACTORS, levels, strict=True)), dict(zip(numbers, shares, strict=True)), seed)
+        cells = map(_shared_cells(), zip(*picked, strict=True))
+        for cell, shares, seed in zip(cells, places, itertools.cycle(sample.seeds), strict=False):
+            yield _Draw(cell, dict(zip(numbers, shares, strict=True)), seed)
         return
     ordered = {factor: sorted(levels) for factor, levels in varied.items()}
     # Seeds have a dimension of their own: taken in turn they would go with the halves of the sequence's other dimensions.
     for point in spread_points(design, draws, [*varied, *numbers, "seed"], sample.draw_seed, stream):
         cell = only | {factor: levels[int(point[factor] * len(levels))] for factor, levels in ordered.items()}
         yield _Draw(cell, {name: point[name] for name in numbers}, sample.seeds[int(point["seed"] * len(sample.seeds))])
+
+
+def _shared_cells() -> Callable[[tuple[str, ...]], dict[str, str]]:
+    """Return what gives the cell of levels in the order of FACTORS, the same one each time: many draws fall to one cell."""
+    return functools.cache(lambda levels: dict(zip(FACTORS, levels, strict=True)))
 
 
 _BELOW_ONE = 1 - 2**-53
@@ -186,11 +192,10 @@ def trial_of(study: Study, setting: Setting, seed: int, epochs: int | None = Non
     stop_epoch
         As for `Trial`.
     """
-    values = setting.values
-    levels = dict(setting.cell)
+    levels, values = setting
     if len(values) > 1:
         levels = study.space.applied(levels, {name: value for name, value in values.items() if name != RATE})
-    common: dict[str, Any] = study.common
+    same: dict[str, Any] = {**study.common, **levels}
     return Trial(
         learning_rate=float(values[RATE]),
         batch_size=int(values.get(BATCH_SIZE, study.batch_size)),
@@ -198,7 +203,7 @@ def trial_of(study: Study, setting: Setting, seed: int, epochs: int | None = Non
         seed=seed,
         user_code=user_code.digests({**levels, "network": study.network}) if study.has_user_code else "",
         stop_epoch=stop_epoch,
-        **(common | levels),
+        **same,
     )
 
 

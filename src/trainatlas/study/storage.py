@@ -12,7 +12,7 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,9 +68,18 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-def write_json(path: Path, value: object, indent: int | None = 1) -> None:
-    """Write `value` as JSON with sorted keys, whole or not at all; without `indent` four times as fast."""
-    write_text(path, json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as JSON with sorted keys and an entry a line, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+json_text = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+"""(value) -> its JSON on one line, keys sorted: made four times as fast as `write_json` makes its own."""
+
+
+def json_object(members: Mapping[str, str]) -> str:
+    """Return what `json_text` would of a mapping, from the JSON of its values."""
+    return "{" + ", ".join(f"{json_text(name)}: {members[name]}" for name in sorted(members)) + "}"
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

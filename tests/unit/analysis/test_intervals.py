@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from trainatlas.analysis.intervals import over_seeds, over_seeds_of_each
+from trainatlas.analysis.intervals import jackknife, over_seeds, over_seeds_of_each
 
 VALUES = st.lists(st.floats(-1, 1), min_size=2, max_size=30)
 
@@ -55,3 +55,19 @@ def test_intervals_of_many_groups_are_those_of_each(groups: list[list[float]]) -
     for key, values in enumerate(groups):
         expected = pytest.approx(tuple(over_seeds(values)), rel=1e-9, abs=1e-9, nan_ok=True)
         assert tuple(table.loc[key, ["mean", "low", "high"]]) == expected
+
+
+@given(values=VALUES)
+def test_the_jackknife_of_a_mean_is_the_interval_over_seeds(values: list[float]) -> None:
+    left_out = [np.mean(np.delete(values, seed)) for seed in range(len(values))]
+    assert jackknife(np.mean(values), left_out) == pytest.approx(tuple(over_seeds(values)), abs=1e-7)
+
+
+def test_the_jackknife_of_a_variance_is_the_closed_form() -> None:
+    """Its pseudo-values are n / (n - 2) times the squared distances from the mean, and a constant (Miller 1974, section 3)."""
+    values = np.random.default_rng(0).normal(size=12)
+    squares = (values - values.mean()) ** 2
+    half = stats.t.ppf(0.975, 11) * 12 / 10 * squares.std(ddof=1) / math.sqrt(12)
+    variance = values.var(ddof=1)
+    interval = jackknife(variance, [np.delete(values, seed).var(ddof=1) for seed in range(12)])
+    assert interval == pytest.approx((variance, variance - half, variance + half))

@@ -208,6 +208,18 @@ def test_a_wrong_table_is_not_written(value: float, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_some_columns_alone_are_read_of_a_table_whose_header_is_right(tmp_path: Path) -> None:
+    path, some = tmp_path / "trials.csv", ["status", "trial_id", "test_accuracy"]
+    write_table(frame(TRIAL_COLUMNS), path, TRIAL_COLUMNS)
+    whole = read_table(path, TRIAL_COLUMNS, "it")
+    part = read_table(path, TRIAL_COLUMNS, "it", some)
+    pd.testing.assert_frame_equal(part[some], whole[some])
+    assert sorted(part) == sorted(some)
+    path.write_text(path.read_text(encoding="utf-8").replace("optimizer", "optimiser", 1), encoding="utf-8")
+    with pytest.raises(UserError, match="column 'optimizer' is missing; column 'optimiser' is unknown"):
+        read_table(path, TRIAL_COLUMNS, "it", some)
+
+
 def test_columns_are_put_into_the_order_of_the_dictionary(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     write_table(frame(COLUMNS)[list(reversed(names(COLUMNS)))], path, COLUMNS)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainatlas.study.errors import UserError
-from trainatlas.study.storage import atomic_write, read_json, write_csv, write_json, write_text
+from trainatlas.study.storage import atomic_write, json_object, json_text, read_json, write_csv, write_json, write_text
 
 Python = Callable[..., Any]
 
@@ -164,6 +164,14 @@ def test_json_does_not_depend_on_the_order_of_its_keys(tmp_path: Path) -> None:
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     assert json.loads((tmp_path / "one.json").read_text(encoding="utf-8")) == {"a": 1, "b": [1.5, "ü"]}
     assert read_json(tmp_path / "one.json", "trainatlas plan") == {"a": 1, "b": [1.5, "ü"]}
+
+
+@given(
+    content=st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.dictionaries(st.text(), st.floats()))
+)
+def test_json_put_together_from_its_parts_is_that_of_the_whole(content: dict[str, Any]) -> None:
+    whole = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    assert json_object({name: json_text(value) for name, value in content.items()}) == json_text(content) == whole
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])

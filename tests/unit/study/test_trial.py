@@ -73,13 +73,22 @@ def test_the_golden_identity_of_version_1(monkeypatch: pytest.MonkeyPatch) -> No
     text=st.text(),
     changes=st.sets(st.sampled_from(sorted(CHANGES))),
 )
-def test_the_canonical_form_is_json_with_sorted_keys_and_no_defaults(
+def test_both_forms_are_json_with_sorted_keys_and_no_defaults(
     rate: float, seed: int, text: str, changes: set[str]
 ) -> None:
     changed = {name: CHANGES[name] for name in changes} | {"learning_rate": rate, "seed": seed, "activation": text}
     trial = replace(TRIAL, **changed)
     given_ = {f.name: getattr(trial, f.name) for f in fields(Trial) if getattr(trial, f.name) != f.default}
     assert trial.canonical_json() == json.dumps(given_, sort_keys=True, separators=(",", ":"))
+    assert trial.json() == json.dumps(given_, sort_keys=True, ensure_ascii=False)
+    identity = f"{TRAINING_VERSION}\n{trial.canonical_json()}"
+    assert trial.trial_id == hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def test_trials_that_differ_in_the_kind_of_a_number_alone_read_as_json_has_them() -> None:
+    for stop_epoch in (3, 3.0, 3):
+        trial = replace(TRIAL, stop_epoch=stop_epoch)  # type: ignore[arg-type]
+        assert f'"stop_epoch":{stop_epoch}}}' in trial.canonical_json()
 
 
 @pytest.mark.parametrize("field", fields(Trial), ids=lambda field: field.name)
