@@ -158,3 +158,15 @@ def test_a_plateau_is_flat_first_and_falls_later(feed_of: Callable[..., Feed]) -
     ]
     feed = feed_of([{} for _ in curves], curves=rows)
     assert dict(zip(curves, of(feed, "plateau"), strict=True)) == {name: flag for name, (_, flag) in curves.items()}
+
+
+def test_steps_to_a_minibatch_loss_are_those_of_a_median_of_three(feed_of: Callable[..., Feed]) -> None:
+    """One lucky minibatch is not enough; a run that never gets there counts with its budget of 32 steps."""
+    losses = {"falls": [2, 0.1, 2, 0.7, 0.8, 0.9], "is lucky once": [2, 0.1, 2, 2, 2, 2], "is lost": [2, 0.1]}
+    rows = [
+        {"trial_id": f"{trial:016x}", "step": 2 * place, "loss": loss}
+        for trial, own in enumerate(losses.values())
+        for place, loss in enumerate(own, start=1)
+    ]
+    feed = feed_of([{} for _ in losses], curves=rows)
+    assert of(feed, "steps_to_batch_loss_0.8") == [8.0, 32.0, 32.0]

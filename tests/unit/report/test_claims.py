@@ -40,9 +40,7 @@ def verdict_row(**changes: Any) -> Row:
 
 ROWS = [
     verdict_row(),
-    verdict_row(
-        part=2, case="<b>clothes</b> & all, mlp(depth=2)", effect=-0.02, low=-0.03, high=-0.01, p_holm=0.012, verdict="refuted"
-    ),
+    verdict_row(part=2, case="<b>clothes</b> & all", effect=-0.02, low=-0.03, high=-0.01, p_holm=0.012, verdict="refuted"),
     verdict_row(claim="A2", what="steps, tanh against ReLU", scale="ratio", unit="", direction="less",
                 expected_low=-math.inf, expected_high=0.0, effect=math.log(0.5), low=math.log(0.25), high=math.log(1.5),
                 p_holm=0.3, verdict="inconclusive", stable=0),
