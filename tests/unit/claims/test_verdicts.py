@@ -214,6 +214,15 @@ def intervals_of(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return mean, error, stats.t.ppf(0.975, seeds - 1) * error
 
 
+def holm_of(p: np.ndarray) -> np.ndarray:
+    """Holm's correction along the last axis; statsmodels' collects garbage at every call, too slow for thousands."""
+    order, rows = np.argsort(p, axis=-1), p.shape[-1]
+    steps = np.take_along_axis(p, order, axis=-1) * np.arange(rows, 0, -1)
+    result = np.empty_like(p)
+    np.put_along_axis(result, order, np.maximum.accumulate(steps, axis=-1).clip(max=1.0), axis=-1)
+    return result
+
+
 def verdicts_of(effects: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
     """Return which rows of effects, shape (studies, rows, seeds), say "above the margin", and which "below".
 
@@ -221,7 +230,7 @@ def verdicts_of(effects: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndar
     """
     mean, error, half = intervals_of(effects)
     above = stats.t.sf((mean - margin) / error, effects.shape[-1] - 1)
-    holm = np.array([corrected(p, ["A"] * effects.shape[1]) for p in np.minimum(above, 1 - above)])
+    holm = holm_of(np.minimum(above, 1 - above))
     return (holm < LEVEL) & (mean - half > margin), (holm < LEVEL) & (mean + half <= margin)
 
 
@@ -233,6 +242,7 @@ def test_many_rows_at_once_are_each_row() -> None:
     for study, own in enumerate(effects):
         found = [estimate(values, expected) for values in own]
         holm = corrected([each.p for each in found], ["A"] * len(own))
+        assert holm_of(np.array([each.p for each in found])) == pytest.approx(holm)
         said = [verdict(each, expected, p) for each, p in zip(found, holm, strict=True)]
         assert [each == "supported" for each in said] == above[study].tolist()
         assert [each == "refuted" for each in said] == below[study].tolist()
