@@ -17,7 +17,7 @@ from trainatlas.claims.evidence import Evidence, canonical, checked, evidence
 from trainatlas.claims.feed import Feed, MissingEvidenceError
 from trainatlas.claims.literature import compared
 from trainatlas.claims.mathematics import EXACT
-from trainatlas.claims.readings import READINGS
+from trainatlas.claims.readings import READINGS, OptionError
 from trainatlas.claims.search_readings import SEARCH_READINGS
 from trainatlas.claims.verdicts import (
     Estimate,
@@ -173,7 +173,7 @@ def _of_study(claim: Claim, number: int, claim_set: ClaimSet, name: str, feeds: 
         found = evidence(part, feed) if part.reading is None else ALL_READINGS[part.reading](part, feed, feeds)
     except MissingEvidenceError as error:
         return Row(claim, number, feed.study.name, feed.case, None, str(error))
-    except UserError as error:
+    except OptionError as error:
         raise UserError(f"{claim_set.path}: claims: {claim.id}: {error}") from None
     return Row(claim, number, feed.study.name, feed.case, found)
 

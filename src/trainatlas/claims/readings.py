@@ -27,10 +27,14 @@ Reading = Callable[[Part, Feed, Mapping[str, Feed]], Evidence]
 _METRIC = "test_accuracy"
 
 
+class OptionError(UserError):
+    """An option of a reading that is missing or has a value that is not allowed."""
+
+
 def option(part: Part, name: str, default: Any = None) -> Any:
-    """Return an option of a reading; raises UserError where it is missing and has no default."""
+    """Return an option of a reading; raises OptionError where it is missing and has no default."""
     if name not in part.options and default is None:
-        raise UserError(f"{part.what}: options: '{name}' is missing")
+        raise OptionError(f"{part.what}: options: '{name}' is missing")
     return part.options.get(name, default)
 
 
@@ -81,7 +85,7 @@ def interaction(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Evidence:
     factor = option(part, "factor")
     one, other = (parse_level(option(part, key), TABLES[factor]) for key in ("level", "against"))
     if part.contrast is None:
-        raise UserError(f"{part.what}: contrast is missing; allowed: the one whose effect depends on {factor}")
+        raise OptionError(f"{part.what}: contrast is missing; allowed: the one whose effect depends on {factor}")
     trials = _final(part, feed)
     others = [name for name in feed.others(part.contrast.factor) if name != factor]
     tables = []
@@ -169,7 +173,7 @@ def _at(runs: pd.DataFrame, keys: list[str], which: str) -> pd.Series:
         end = own.groupby(index, observed=True)["learning_rate"].transform("min" if which == "smallest" else "max")
         chosen = own[own["learning_rate"] == end]
     else:
-        raise UserError(f"options: rate is '{which}'; allowed: smallest, largest, surviving, best")
+        raise OptionError(f"options: rate is '{which}'; allowed: smallest, largest, surviving, best")
     return chosen.groupby(index, observed=True)["value"].mean()
 
 
