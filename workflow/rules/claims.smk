@@ -18,7 +18,7 @@ rule measure:
         profile=CLAIMS_PROFILE,
         seeds=settings.claim_set.claims.seeds,  # for Snakemake to see that they have changed
         version=TRAINING_VERSION,
-        results=settings.results,
+        results=lambda wildcards, output: Path(output[0]).parents[2],
     shell:
         "trainatlas claims measure {params.claims} {wildcards.experiment} {params.profile} --results {params.results} 2> {log}"
 
@@ -41,7 +41,7 @@ rule judge:
         "../../environment.yml"
     params:
         profile=CLAIMS_PROFILE,
-        results=settings.results,
+        results=lambda wildcards, output: Path(output[0]).parents[1],
     shell:
         "trainatlas claims judge {input.claims} {params.profile} --results {params.results} 2> {log}"
 
@@ -59,8 +59,8 @@ rule claims_report:
         "../../environment.yml"
     params:
         profile=CLAIMS_PROFILE,
-        results=settings.results,
-        reports=settings.reports,
+        results=lambda wildcards, input: Path(input.verdicts[0]).parents[1],
+        reports=lambda wildcards, output: Path(output.html).parents[1],
     shell:
         "trainatlas claims report {input.claims} {params.profile} --results {params.results} --reports {params.reports} 2> {log}"
 
