@@ -51,7 +51,8 @@ def judge(claims: ClaimsFile, results: Results = _RESULTS, profile: Profile = No
     from trainatlas.claims.config import load_claims
     from trainatlas.claims.experiments import EXPERIMENTS
     from trainatlas.claims.judge import judge as give_verdicts
-    from trainatlas.claims.judge import refuse_unknown, write_verdicts
+    from trainatlas.claims.judge import refuse_unknown
+    from trainatlas.claims.tables import write_verdicts
     from trainatlas.train.pack import prepare_process
 
     claim_set = load_claims(claims, profile)

@@ -64,7 +64,7 @@ PER_NODE = 4  # jobs that a node has room for
 def disturbed(submission: Callable[..., Any]) -> Iterator[Disturbed]:
     with submission(accounting=True, nodes=3, cpus=PER_NODE) as place:
         place.order("hold")
-        first = place.start("slurm", str(place.results / "trials.csv"))
+        first = place.start("slurm", "--nolock", str(place.results / "trials.csv"))
         place.wait("the plan", lambda: len(place.packs("plan-1.json")) == 6)
         place.wait(
             "all packs in training", lambda: all(place.in_training(each, 1) for each in place.packs("plan-1.json"))
@@ -80,7 +80,7 @@ def disturbed(submission: Callable[..., Any]) -> Iterator[Disturbed]:
         restart_the_controller(it)
         drain_a_node(it)
         interrupt_the_driver(it, first)
-        place.finish(place.start("slurm-gpu", str(place.results / "trials.csv")))
+        place.finish(place.start("slurm-gpu", "--nolock", str(place.results / "trials.csv")))
         yield it
 
 

@@ -16,7 +16,7 @@ def submitted(submission: Callable[..., Any]) -> Iterator[Any]:
     """The study, taken to its end in two runs of Snakemake."""
     with submission(accounting=False) as place:
         place.finish(place.start("slurm-gpu", "--nolock", str(place.results / "plan-2.json")))
-        place.finish(place.start("slurm", str(place.results / "trials.csv")))
+        place.finish(place.start("slurm", "--nolock", str(place.results / "trials.csv")))
         yield place
 
 

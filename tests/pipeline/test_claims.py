@@ -26,9 +26,8 @@ CLAIMS = {
                               "metric": "test_accuracy"}],
         },
         {
-            "id": "O3", "statement": "Adagrad's steps shrink.", "source": "S3",
-            "parts": [{"what": "steps, last epoch against first", "experiment": "adagrad_step", "scale": "ratio",
-                       "direction": "less", "margin": 0.5}],
+            "id": "O3", "statement": "Signs of a neuron's gradients do not agree after tanh.", "source": "S0",
+            "parts": [{"what": "share of neurons", "experiment": "sign_agreement_tanh", "direction": "less", "margin": 0.5}],
         },
     ],
 }  # fmt: skip
@@ -62,7 +61,7 @@ def test_claims_run_to_verdicts_and_an_edited_margin_judges_anew_and_trains_noth
     before = {path: path.stat().st_mtime_ns for path in tables}
     assert len(before) > 4
     claims.write_text(claims.read_text(encoding="utf-8").replace("margin: 0.01", "margin: 0.9"), encoding="utf-8")
-    said = place.finish("claims", settings=settings)
+    said = place.finish(str(folder / "verdicts.csv"), settings=settings)
     assert "rule judge" in said and "rule train" not in said and "rule measure" not in said
     anew = pd.read_csv(folder / "verdicts.csv", keep_default_na=False)
     assert anew["expected_low"].tolist()[:2] == [0.9, 0.9]

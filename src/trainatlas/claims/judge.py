@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from trainatlas.analysis.tables import read_table, write_table
+from trainatlas.analysis.tables import read_table
 from trainatlas.catalogue import TABLES
 from trainatlas.claims.columns import CHECK_COLUMNS, CLAIM_TABLES, MEASURED_COLUMNS
 from trainatlas.claims.config import Claim, ClaimSet, Part
@@ -243,19 +243,3 @@ def _behind(rows: list[Row]) -> pd.DataFrame:
         for trial in dict.fromkeys(row.evidence.trials)
     ]
     return pd.DataFrame(found, columns=names(CLAIM_TABLES["trials"]))
-
-
-def write_verdicts(tables: dict[str, pd.DataFrame], folder: Path) -> None:
-    """Write the tables of `judge` to `folder`."""
-    kinds = {"text": "str", "whole": "int64", "number": "float64"}
-    for name, columns in CLAIM_TABLES.items():
-        table = tables[name].astype({column.name: kinds[column.kind] for column in columns})
-        write_table(table, folder / f"{name}.csv", columns)
-
-
-def read_verdicts(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read what `write_verdicts` wrote; raises UserError naming file and column."""
-    return {
-        name: read_table(folder / f"{name}.csv", columns, "trainatlas claims judge")
-        for name, columns in CLAIM_TABLES.items()
-    }

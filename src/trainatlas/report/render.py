@@ -22,7 +22,7 @@ from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.tables import read_table, trial_columns
 from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet
-from trainatlas.claims.judge import read_verdicts
+from trainatlas.claims.tables import read_verdicts
 from trainatlas.report.blocks import Content, Figure
 from trainatlas.report.claims import claims_content
 from trainatlas.report.content import build_content

@@ -12,7 +12,8 @@ from scipy import stats
 from trainatlas.analysis.tables import write_table
 from trainatlas.claims.columns import CLAIM_TABLES, MEASURED_COLUMNS
 from trainatlas.claims.config import ClaimSet
-from trainatlas.claims.judge import judge, read_verdicts, refuse_unknown, write_verdicts
+from trainatlas.claims.judge import judge, refuse_unknown
+from trainatlas.claims.tables import read_verdicts, write_verdicts
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
 

@@ -16,7 +16,7 @@ import yaml
 from cases import naming
 from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet, load_claims
-from trainatlas.claims.judge import read_verdicts, write_verdicts
+from trainatlas.claims.tables import read_verdicts, write_verdicts
 from trainatlas.report.blocks import Figure, Table
 from trainatlas.report.claims import SIGNS, claims_content, expectation, sentence
 from trainatlas.report.render import write_claims_report
