@@ -185,7 +185,8 @@ def test_a_job_over_its_memory_is_submitted_again_with_twice_the_memory(disturbe
     place = disturbed.place
     jobs = (disturbed.jobs["over memory"], place.job(disturbed.packs["over memory"]))
     assert [place.described(job)["MinMemoryNode"] for job in jobs] == ["1500M", "3000M"]
-    log = place.folder / "slurm-logs" / "rule_train" / disturbed.packs["over memory"] / f"{jobs[0]}.log"
+    job_folder = f"{place.results.name}_{disturbed.packs['over memory']}"
+    log = place.folder / "slurm-logs" / "rule_train" / job_folder / f"{jobs[0]}.log"
     assert "exceeded memory limit" in log.read_text().lower()
 
 

@@ -56,4 +56,6 @@ def test_status_leads_from_a_trial_to_its_job_and_log(submitted: Any) -> None:
     log = submitted.results / "logs" / "train" / f"{pack}.log"
     assert pack in done.stdout and f"slurm {submitted.job(pack)} " in done.stdout and str(log) in done.stdout
     assert f"pack {pack}: stack 1 of 1" in log.read_text()
-    assert (submitted.folder / "slurm-logs" / "rule_train" / pack / f"{submitted.job(pack)}.log").exists()
+    assert (
+        submitted.folder / "slurm-logs" / "rule_train" / f"submitted_{pack}" / f"{submitted.job(pack)}.log"
+    ).exists()
