@@ -18,6 +18,25 @@ _RESULTS = Path("results")
 
 
 @app.command()
+def check(claims: ClaimsFile, profile: Profile = None) -> None:
+    """Refuse claims that name what does not exist, and studies that cannot be read, before anything is trained."""
+    from trainatlas.catalogue import TABLES
+    from trainatlas.claims.config import load_claims
+    from trainatlas.claims.experiments import EXPERIMENTS
+    from trainatlas.claims.judge import refuse_unknown
+    from trainatlas.study.config import load_study
+
+    claim_set = load_claims(claims, profile)
+    refuse_unknown(claim_set, EXPERIMENTS)
+    for file in claim_set.studies.values():
+        load_study(file.path, TABLES, file.profile)
+    parts = sum(len(claim.parts) for claim in claim_set.claims.claims)
+    typer.echo(
+        f"{claims}: {len(claim_set.claims.claims)} claims, {parts} parts and {len(claim_set.studies)} studies are well formed"
+    )
+
+
+@app.command()
 def measure(
     claims: ClaimsFile,
     experiment: Annotated[str, typer.Argument(help="Name of the experiment, as claims name it.")],

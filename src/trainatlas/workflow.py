@@ -8,6 +8,7 @@ import itertools
 import math
 import os
 import platform
+import subprocess
 import sys
 import threading
 import time
@@ -121,9 +122,12 @@ class Settings:
         wanted = dict.fromkeys([self.study.name]) if not list(targets) else {}
         for target in targets:
             of_study = next((name for name in self.files if name in Path(target).parts), self.study.name)
-            of_claims = self.claim_set is not None and {"claims", self.claim_set.name} & {*Path(target).parts}
-            wanted |= dict.fromkeys(self.feeding if of_claims else [of_study])
+            wanted |= dict.fromkeys(self.feeding if self.wants_claims([target]) else [of_study])
         return list(wanted)
+
+    def wants_claims(self, targets: Iterable[str]) -> bool:
+        """Return whether one of these targets rests on claims."""
+        return any({"claims", self.claim_set.name} & {*Path(target).parts} for target in targets if self.claim_set)
 
     @property
     def feeding(self) -> list[str]:
@@ -206,6 +210,26 @@ def _claim_set(path: Path, profile: str, asked_for: bool) -> ClaimSet | None:
     if profile in ("", FULL) or profile in claim_set.claims.profiles:
         return replace(claim_set, profile=profile or FULL)
     return load_claims(path, profile) if asked_for else None
+
+
+def check_claims(claim_set: ClaimSet, on_error: Callable[[str], NoReturn]) -> None:
+    """End with one line where claims name what does not exist, before hours are spent on the studies that feed them.
+
+    In a process of its own: exact claims and experiments load torch.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "trainatlas",
+        "claims",
+        "check",
+        str(claim_set.path),
+        "--profile",
+        claim_set.profile,
+    ]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        on_error(found.stderr.strip())
 
 
 def _number(values: dict[str, str], key: str, low: float, high: float, allowed: str) -> float:

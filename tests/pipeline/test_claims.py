@@ -45,6 +45,14 @@ def test_claims_run_to_verdicts_and_an_edited_margin_judges_anew_and_trains_noth
     claims.write_text(yaml.safe_dump(CLAIMS, sort_keys=False), encoding="utf-8")
     settings = (f"claims={claims}",)
 
+    whole = claims.read_text(encoding="utf-8")
+    claims.write_text(whole.replace("metric: test_accuracy", "metric: test_acuracy"), encoding="utf-8")
+    refused = place.run("claims", settings=settings)
+    assert refused.returncode != 0 and not list(tmp_path.glob("results/*/raw"))
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("trainatlas: ")]
+    assert line.startswith(f"trainatlas: {claims}: claims: A13: metric is 'test_acuracy'; allowed: ")
+    claims.write_text(whole, encoding="utf-8")
+
     place.finish("claims", settings=settings)
     folder, report = tmp_path / "results" / "claims", tmp_path / "reports" / "claims"
     verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False)

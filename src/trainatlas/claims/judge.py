@@ -11,6 +11,7 @@ import pandas as pd
 
 from trainatlas.analysis.tables import read_table
 from trainatlas.catalogue import TABLES
+from trainatlas.claims import metrics
 from trainatlas.claims.columns import CHECK_COLUMNS, CLAIM_TABLES, MEASURED_COLUMNS
 from trainatlas.claims.config import Claim, ClaimSet, Part
 from trainatlas.claims.evidence import Evidence, canonical, checked, evidence
@@ -73,7 +74,7 @@ class Row:
 
 
 def refuse_unknown(claim_set: ClaimSet, experiments: Mapping[str, object]) -> None:
-    """Raise UserError, naming file and claim, where a part names a level, reading or experiment that does not exist.
+    """Raise UserError, naming file and claim, where a part names a level, metric, reading or experiment that does not exist.
 
     Parameters
     ----------
@@ -89,6 +90,9 @@ def refuse_unknown(claim_set: ClaimSet, experiments: Mapping[str, object]) -> No
                 canonical(part)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from None
+            metric = part.metric or part.options.get("metric")
+            if metric is not None and (allowed := metrics.named(str(metric))):
+                raise UserError(f"{where}: metric is '{metric}'; allowed: {allowed}")
             for key, known in (("reading", ALL_READINGS), ("experiment", experiments)):
                 name = getattr(part, key)
                 if name is not None and name not in known:

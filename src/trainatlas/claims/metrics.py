@@ -6,6 +6,7 @@ has none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -14,10 +15,16 @@ from pandas.api.types import is_numeric_dtype
 
 from trainatlas.analysis.curve_signs import plateau_signs
 from trainatlas.analysis.diagnosis import rule
+from trainatlas.analysis.tables import TRIAL_COLUMNS
 from trainatlas.claims.feed import Feed, MissingEvidenceError
 
 BATCH_LOSS = "steps_to_batch_loss_"
 """What the name of a metric begins with that counts the steps to a loss of minibatches, such as steps_to_batch_loss_0.8."""
+
+STEPS = "steps_to_"
+"""What the names of those begin with that count the steps to a target of the study."""
+
+_TARGET = re.compile(r"(^|_)[0-9.]+$")
 
 Metric = Callable[[Feed, pd.DataFrame], pd.Series]
 
@@ -35,9 +42,21 @@ def metric(feed: Feed, trials: pd.DataFrame, name: str) -> pd.Series:
     if name not in trials or not is_numeric_dtype(trials[name]):
         raise MissingEvidenceError(f"{feed.study.name} has no metric '{name}'")
     values = trials[name].astype("float64")
-    if name.startswith("steps_to_"):
+    if name.startswith(STEPS):
         values = values.fillna(np.inf).clip(upper=_budget(feed, trials)).clip(lower=1)
     return values
+
+
+def named(name: str) -> str:
+    """Return what is allowed in place of a metric's name; empty where it is the name of one.
+
+    Whether a study has the target that steps are counted to is for `metric` to say.
+    """
+    columns = [column.name for column in TRIAL_COLUMNS if column.kind != "text"]
+    if name.startswith(STEPS):
+        target = name.removeprefix(BATCH_LOSS if name.startswith(BATCH_LOSS) else STEPS)
+        return "" if _TARGET.search(target) else f"a number at the end, as in {BATCH_LOSS}0.8"
+    return "" if name in METRICS or name in columns else ", ".join([*METRICS, f"{STEPS}...", *columns])
 
 
 def _gap(feed: Feed, trials: pd.DataFrame) -> pd.Series:

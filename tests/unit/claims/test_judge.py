@@ -228,6 +228,18 @@ def test_columns_that_are_not_as_they_should_be_are_told(
             claim(1, part(metric=None, contrast=None, studies=[], experiment="timing")),
             ["experiment is 'timing'", "allowed: noise"],
         ),
+        (
+            claim(1, part(metric="test_acuracy")),
+            ["metric is 'test_acuracy'", "allowed: generalisation_gap, ", "test_accuracy"],
+        ),
+        (
+            claim(1, part(metric="steps_to_batch_loss_low")),
+            ["metric is 'steps_to_batch_loss_low'", "steps_to_batch_loss_0.8"],
+        ),
+        (
+            claim(1, part(metric=None, contrast=None, reading="spread", options={"metric": "loss", "over": "init"})),
+            ["metric is 'loss'", "allowed: "],
+        ),
         (claim(2, part(), exact=True), ["exact is true", "allowed: only for A1, A3, "]),
     ],
 )
