@@ -50,32 +50,32 @@ _FEW: dict[str, Any] = {
 _SMALL, _ADAM = "normal(std=0.001)", "adam"
 
 CASES: dict[str, tuple[str, Trial]] = {
-    "rate 1e-6": ("too_slow", replace(SOUND, learning_rate=1e-6)),
-    "rate 1e-6, adam": ("too_slow", replace(SOUND, optimizer=_ADAM, learning_rate=1e-6, epochs=12)),
-    "rate 10": ("exploding", replace(SOUND, learning_rate=10.0)),
-    "rate 0.3, adam": ("exploding", replace(SOUND, optimizer=_ADAM, learning_rate=0.3)),
+    "rate 1e-6": ("too_slow", SOUND._replace(learning_rate=1e-6)),
+    "rate 1e-6, adam": ("too_slow", SOUND._replace(optimizer=_ADAM, learning_rate=1e-6, epochs=12)),
+    "rate 10": ("exploding", SOUND._replace(learning_rate=10.0)),
+    "rate 0.3, adam": ("exploding", SOUND._replace(optimizer=_ADAM, learning_rate=0.3)),
     "std 0.001, momentum": (
         "plateau_then_drop",
-        replace(SOUND, init=_SMALL, optimizer="momentum", learning_rate=0.1, epochs=40),
+        SOUND._replace(init=_SMALL, optimizer="momentum", learning_rate=0.1, epochs=40),
     ),
     "std 0.001, one layer": (
         "plateau_then_drop",
-        replace(SOUND, init=_SMALL, network="mlp(depth=1, width=64)", learning_rate=0.05, epochs=40),
+        SOUND._replace(init=_SMALL, network="mlp(depth=1, width=64)", learning_rate=0.05, epochs=40),
     ),
-    "rate 0.2, momentum": ("too_fast", replace(SOUND, optimizer="momentum", learning_rate=0.2)),
-    "rate 0.1, adam": ("too_fast", replace(SOUND, optimizer=_ADAM, learning_rate=0.1)),
-    "few examples, adam": ("overfitting", replace(SOUND, **_FEW, optimizer=_ADAM, learning_rate=0.01, epochs=60)),
+    "rate 0.2, momentum": ("too_fast", SOUND._replace(optimizer="momentum", learning_rate=0.2)),
+    "rate 0.1, adam": ("too_fast", SOUND._replace(optimizer=_ADAM, learning_rate=0.1)),
+    "few examples, adam": ("overfitting", SOUND._replace(**_FEW, optimizer=_ADAM, learning_rate=0.01, epochs=60)),
     "few examples, std 0.2": (
         "overfitting",
-        replace(SOUND, **_FEW, init="normal(std=0.2)", optimizer="momentum", learning_rate=0.03, epochs=60),
+        SOUND._replace(**_FEW, init="normal(std=0.2)", optimizer="momentum", learning_rate=0.03, epochs=60),
     ),
-    "width 2": ("underfitting", replace(SOUND, network="mlp(depth=2, width=2)", activation="tanh", epochs=60)),
-    "l2 0.2": ("underfitting", replace(SOUND, regularisation="l2(strength=0.2)")),
-    "3 epochs": ("still_improving", replace(SOUND, learning_rate=0.03, epochs=3)),
-    "5 epochs, adam": ("still_improving", replace(SOUND, optimizer=_ADAM, learning_rate=0.0003, epochs=5)),
+    "width 2": ("underfitting", SOUND._replace(network="mlp(depth=2, width=2)", activation="tanh", epochs=60)),
+    "l2 0.2": ("underfitting", SOUND._replace(regularisation="l2(strength=0.2)")),
+    "3 epochs": ("still_improving", SOUND._replace(learning_rate=0.03, epochs=3)),
+    "5 epochs, adam": ("still_improving", SOUND._replace(optimizer=_ADAM, learning_rate=0.0003, epochs=5)),
     "sound": ("healthy", SOUND),
-    "sound, adam": ("healthy", replace(SOUND, optimizer=_ADAM, learning_rate=0.001, epochs=40)),
-    "sound, batch norm": ("healthy", replace(SOUND, normalisation="batch")),
+    "sound, adam": ("healthy", SOUND._replace(optimizer=_ADAM, learning_rate=0.001, epochs=40)),
+    "sound, batch norm": ("healthy", SOUND._replace(normalisation="batch")),
 }
 """By name: the label it should get, and the recipe."""
 

@@ -13,6 +13,7 @@ import typer
 
 from trainatlas.data import sources
 from trainatlas.data.datasets import DATA_SETS, DataSet, facts, is_user_data, load
+from trainatlas.data.published import SOURCES, source_of
 from trainatlas.study.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def list_sets(data_folder: DataFolder = None) -> None:
 def fetch(name: Name, data_folder: DataFolder = None) -> None:
     """Download a data set unless it is here, verify it and say where it lies."""
     known = _known(name)
-    if known not in sources.SOURCES:
+    if known not in SOURCES:
         typer.echo(f"{known}: {_BUILT_IN}")
         return
     typer.echo(sources.fetch(known, data_folder, say=lambda line: typer.echo(line, err=True)))
@@ -62,7 +63,7 @@ def check(
     data_folder: DataFolder = None,
 ) -> None:
     """Verify a data set's checksums and show its classes and its channels' means and standard deviations."""
-    if is_user_data(name) or _known(name) not in sources.SOURCES:
+    if is_user_data(name) or _known(name) not in SOURCES:
         _show_loaded(name if is_user_data(name) else _known(name))
         return
     found = sources.check(name, data_folder)
@@ -82,7 +83,7 @@ def path(
     if name is None:
         typer.echo(sources.download_folder(data_folder))
         return
-    source = sources.source_of(name)
+    source = source_of(name)
     typer.echo(sources.find(name, data_folder) or sources.download_folder(data_folder) / source.name)
 
 
@@ -94,7 +95,7 @@ def _known(name: str) -> str:
 
 
 def _where(name: str, data_folder: Path | None) -> str:
-    if name not in sources.SOURCES:
+    if name not in SOURCES:
         return _BUILT_IN
     found = sources.find(name, data_folder)
     if found is None:

@@ -7,7 +7,6 @@ table is tested by being there.
 
 import itertools
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,7 +36,7 @@ BASE = Trial(
     epochs=4,
     seed=0,
 )
-CNN = replace(BASE, network="cnn(depth=2, width=4)", epochs=2)
+CNN = BASE._replace(network="cnn(depth=2, width=4)", epochs=2)
 IMAGES = ("instance", "group", "layer", "batch", "weight")  # normalisations that treat images in a way of their own
 
 # Rates at which a method neither stands still nor runs away within a few steps.
@@ -96,14 +95,14 @@ IN_CONVOLUTIONS = [
 def trials_of(base: Trial, factor: str, text: str) -> list[Trial]:
     name = split_level(text)[0] if "+" not in text else ""
     rate = RATES.get(name, base.learning_rate) if factor == "optimizer" else base.learning_rate
-    changed = replace(base, **{factor: text})
+    changed = base._replace(**{factor: text})
     if factor == "normalisation" and text.startswith("group"):
-        changed = replace(changed, normalisation=text if "groups=2" in text else "group(groups=4)")
+        changed = changed._replace(normalisation=text if "groups=2" in text else "group(groups=4)")
     if factor == "init" and text.startswith(("constant", "normal(std=")):
         rate /= 10  # large weights make for steep losses, which magnify rounding errors
     if text.startswith("soft_exponential"):
         rate /= 50  # its domain ends near zero once alpha has learnt to be negative
-    return [replace(changed, seed=seed, learning_rate=rate * (1 + seed / 4)) for seed in range(3)]
+    return [changed._replace(seed=seed, learning_rate=rate * (1 + seed / 4)) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +152,13 @@ def test_levels_that_treat_images_otherwise_train_alike_in_convolutions(
 def test_whatever_may_differ_along_a_stack_may_differ_at_once(store: ExampleStore) -> None:
     """Schedules, strengths, augmentations, inits and optimizers of all kinds in one stack."""
     mixed = [
-        replace(BASE, schedule="cosine(warmup=1.0)", regularisation="l2 + dropout(p=0.1)"),
-        replace(
-            BASE, schedule="step(every=1)", regularisation="l2(strength=0.01) + dropout", optimizer="adamw", seed=1
+        BASE._replace(schedule="cosine(warmup=1.0)", regularisation="l2 + dropout(p=0.1)"),
+        BASE._replace(
+            schedule="step(every=1)", regularisation="l2(strength=0.01) + dropout", optimizer="adamw", seed=1
         ),
-        replace(BASE, optimizer="lookahead", learning_rate=0.005, regularisation="l2 + dropout", init="lsuv"),
-        replace(BASE, augmentation="rotation", regularisation="l2 + dropout", optimizer="nesterov", seed=2),
-        replace(BASE, augmentation="gaussian_noise", regularisation="l2 + dropout", schedule="reduce_on_plateau"),
+        BASE._replace(optimizer="lookahead", learning_rate=0.005, regularisation="l2 + dropout", init="lsuv"),
+        BASE._replace(augmentation="rotation", regularisation="l2 + dropout", optimizer="nesterov", seed=2),
+        BASE._replace(augmentation="gaussian_noise", regularisation="l2 + dropout", schedule="reduce_on_plateau"),
     ]
     assert len({structure(trial) for trial in mixed}) == 1
     assert_alike(mixed, store)

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,10 +58,10 @@ def test_every_network_trains_alike_stacked_and_alone(network: str, normalisatio
     user_code.register({"mine.py": ATTENTION})
     store = ExampleStore(CPU, torch.float64, folder=Path())
     trials = [
-        replace(TRIAL, network=network, normalisation=normalisation, seed=seed, optimizer=optimizer)
+        TRIAL._replace(network=network, normalisation=normalisation, seed=seed, optimizer=optimizer)
         for seed, optimizer in ((0, "adam"), (0, "momentum"), (1, "momentum"))
     ]
-    trials = [replace(trial, learning_rate=0.002) if trial.optimizer == "adam" else trial for trial in trials]
+    trials = [trial._replace(learning_rate=0.002) if trial.optimizer == "adam" else trial for trial in trials]
     assert len({structure(trial) for trial in trials}) == 1
     for trial, result in zip(trials, train_stack(trials, store, CPU, "standard", torch.float64), strict=True):
         reference = train_reference(trial, store, dtype=torch.float64)

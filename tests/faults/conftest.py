@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -19,12 +19,12 @@ TRIAL = Trial("digits", "mlp(depth=2, width=16)", "relu", "kaiming_normal", "bat
 PLATEAU = "reduce_on_plateau(patience=0, threshold=0.5, cooldown=1)"
 TRIALS = (
     TRIAL,
-    replace(TRIAL, optimizer="nadam", learning_rate=0.01, schedule=PLATEAU),
-    replace(TRIAL, optimizer="lookahead", learning_rate=0.01, augmentation="crop(padding=1)", seed=1),
-    replace(TRIAL, optimizer="adadelta", learning_rate=1.0, schedule="cosine(warmup=1.5)"),
-    replace(TRIAL, learning_rate=1e30),  # leaves its stack early
-    replace(TRIAL, learning_rate=1e-5, regularisation="dropout + early_stopping(patience=1, min_delta=0.5)"),
-    replace(TRIAL, regularisation="dropout + early_stopping(patience=1)", optimizer="rmsprop", learning_rate=0.01),
+    TRIAL._replace(optimizer="nadam", learning_rate=0.01, schedule=PLATEAU),
+    TRIAL._replace(optimizer="lookahead", learning_rate=0.01, augmentation="crop(padding=1)", seed=1),
+    TRIAL._replace(optimizer="adadelta", learning_rate=1.0, schedule="cosine(warmup=1.5)"),
+    TRIAL._replace(learning_rate=1e30),  # leaves its stack early
+    TRIAL._replace(learning_rate=1e-5, regularisation="dropout + early_stopping(patience=1, min_delta=0.5)"),
+    TRIAL._replace(regularisation="dropout + early_stopping(patience=1)", optimizer="rmsprop", learning_rate=0.01),
 )
 TABLES = ("trials.csv", "curves.csv", "layers.csv")
 

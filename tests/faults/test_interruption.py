@@ -270,7 +270,7 @@ from trainatlas.study.trial import Trial
 from trainatlas.train.pack import prepare_process, train_pack
 device, out = prepare_process(), Path(sys.argv[1])
 trial = Trial("digits", "mlp(depth=2, width=512)", "relu", "kaiming_normal", "none", "adam", "raw", 0.001, 64, 1, 0)
-pack = Pack("0123456789ab", "light", tuple(replace(trial, seed=seed) for seed in range(16)))
+pack = Pack("0123456789ab", "light", tuple(trial._replace(seed=seed) for seed in range(16)))
 train_pack(replace(pack, trials=(trial,)), out, device, 0.0, lambda line: None)  # all libraries are loaded after that
 here = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (here + 100 * 2**20,) * 2)

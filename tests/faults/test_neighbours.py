@@ -7,7 +7,6 @@ tests/unit/train/test_stacked.py holds those to 1e-5.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +43,9 @@ def measured(trials: list[Trial]) -> dict[Trial, tuple[Any, ...]]:
 def test_trials_that_diverge_change_no_bit_of_their_neighbours(
     bad: set[int], activation: str, normalisation: str, optimizer: str, blown_up: dict[str, Any]
 ) -> None:
-    lead = replace(SOUND, activation=activation, normalisation=normalisation, optimizer=optimizer)
-    sound = [replace(lead, seed=i // 2, learning_rate=(0.05, 0.01)[i % 2]) for i in range(8)]
-    mixed = [replace(trial, **blown_up) if i in bad else trial for i, trial in enumerate(sound)]
+    lead = SOUND._replace(activation=activation, normalisation=normalisation, optimizer=optimizer)
+    sound = [lead._replace(seed=i // 2, learning_rate=(0.05, 0.01)[i % 2]) for i in range(8)]
+    mixed = [trial._replace(**blown_up) if i in bad else trial for i, trial in enumerate(sound)]
     alone, beside = measured(sound), measured(mixed)
     for i, trial in enumerate(sound):
         if i not in bad:
@@ -72,14 +71,14 @@ def once(x):
 
 def of_the_users_own(function: str, **rest: Any) -> Trial:
     user_code.register({"mine.py": MINE})
-    trial = replace(SOUND, activation=f"mine.py:{function}", **rest)
-    return replace(trial, user_code=user_code.digests(trial.levels()))
+    trial = SOUND._replace(activation=f"mine.py:{function}", **rest)
+    return trial._replace(user_code=user_code.digests(trial.levels()))
 
 
 def test_a_function_of_the_users_own_that_raises_changes_no_bit_of_other_trials(
     new_job: Callable[..., Any], tmp_path: Path
 ) -> None:
-    sound = [replace(SOUND, seed=seed) for seed in range(3)]
+    sound = [SOUND._replace(seed=seed) for seed in range(3)]
     bad = [of_the_users_own("never", seed=seed) for seed in range(2)]
     alone, beside = new_job(tmp_path / "alone", sound), new_job(tmp_path / "beside", [*sound, *bad])
     assert alone.train() and beside.train()

@@ -1,7 +1,6 @@
 """What makes no sense is left out by rule, with its reason; what trials must share to be stacked is told."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,63 +14,63 @@ from trainatlas.study.planning import plan_round
 from trainatlas.study.trial import FACTORS, Trial
 
 TRIAL = Trial("digits", "mlp", "relu", "kaiming_normal", "none", "sgd", "raw", 0.1, 64, 3, 0)
-CNN = replace(TRIAL, network="cnn(width=8)")
+CNN = TRIAL._replace(network="cnn(width=8)")
 
 # words of the reason: settings it applies to, settings next to them that are fine
 EXAMPLES: dict[str, tuple[list[Trial], list[Trial]]] = {
     "principal components": (
-        [replace(CNN, preprocessing=text) for text in ("pca", "pca(components=8)", "pca_whitening(variance=0.9)")],
-        [replace(CNN, preprocessing="zca_whitening"), replace(TRIAL, preprocessing="pca")],
+        [CNN._replace(preprocessing=text) for text in ("pca", "pca(components=8)", "pca_whitening(variance=0.9)")],
+        [CNN._replace(preprocessing="zca_whitening"), TRIAL._replace(preprocessing="pca")],
     ),
     "instance normalisation": (
-        [replace(TRIAL, normalisation="instance")],
-        [replace(CNN, normalisation="instance")],
+        [TRIAL._replace(normalisation="instance")],
+        [CNN._replace(normalisation="instance")],
     ),
     "group normalisation": (
         [
-            replace(TRIAL, normalisation="group(groups=7)"),
-            replace(TRIAL, normalisation="group(groups=64)"),
-            replace(CNN, normalisation="group(groups=16)"),
+            TRIAL._replace(normalisation="group(groups=7)"),
+            TRIAL._replace(normalisation="group(groups=64)"),
+            CNN._replace(normalisation="group(groups=16)"),
         ],
         [
-            replace(TRIAL, normalisation="group"),
-            replace(CNN, normalisation="group"),
-            replace(TRIAL, normalisation="group(groups=64)", activation="maxout"),
+            TRIAL._replace(normalisation="group"),
+            CNN._replace(normalisation="group"),
+            TRIAL._replace(normalisation="group(groups=64)", activation="maxout"),
         ],
     ),
     "batch normalisation over a single example": (
         [
-            replace(TRIAL, normalisation="batch", batch_size=1),
-            replace(TRIAL, normalisation="batch(affine=False)", batch_size=1),
+            TRIAL._replace(normalisation="batch", batch_size=1),
+            TRIAL._replace(normalisation="batch(affine=False)", batch_size=1),
         ],
-        [replace(TRIAL, normalisation="batch", batch_size=2), replace(TRIAL, normalisation="layer", batch_size=1)],
+        [TRIAL._replace(normalisation="batch", batch_size=2), TRIAL._replace(normalisation="layer", batch_size=1)],
     ),
     "weights that start at zero": (
-        [replace(TRIAL, normalisation="weight", init="zeros")],
-        [replace(TRIAL, normalisation="weight"), replace(TRIAL, init="zeros")],
+        [TRIAL._replace(normalisation="weight", init="zeros")],
+        [TRIAL._replace(normalisation="weight"), TRIAL._replace(init="zeros")],
     ),
     "a convolution needs pixels": (
-        [replace(CNN, data="breast_cancer"), replace(CNN, data="ill_scaled", network="resnet")],
-        [replace(TRIAL, data="breast_cancer")],
+        [CNN._replace(data="breast_cancer"), CNN._replace(data="ill_scaled", network="resnet")],
+        [TRIAL._replace(data="breast_cancer")],
     ),
     "which maxout makes a multiple": (
-        [replace(CNN, network="resnet", activation="maxout(k=3)")],
-        [replace(CNN, network="cnn_deep", activation="maxout"), replace(CNN, network="resnet")],
+        [CNN._replace(network="resnet", activation="maxout(k=3)")],
+        [CNN._replace(network="cnn_deep", activation="maxout"), CNN._replace(network="resnet")],
     ),
     "no place for a normalisation behind": (
-        [replace(CNN, network="resnet(depth=14)", normalisation="batch(position=after)")],
-        [replace(CNN, normalisation="batch(position=after)"), replace(CNN, network="resnet", normalisation="batch")],
+        [CNN._replace(network="resnet(depth=14)", normalisation="batch(position=after)")],
+        [CNN._replace(normalisation="batch(position=after)"), CNN._replace(network="resnet", normalisation="batch")],
     ),
     "an augmentation that needs": (
         [
-            replace(TRIAL, augmentation="hue"),
-            replace(TRIAL, augmentation="crop + saturation"),
-            replace(TRIAL, data="ill_scaled", augmentation="crop"),
+            TRIAL._replace(augmentation="hue"),
+            TRIAL._replace(augmentation="crop + saturation"),
+            TRIAL._replace(data="ill_scaled", augmentation="crop"),
         ],
         [
-            replace(TRIAL, augmentation="crop + rotation"),
-            replace(TRIAL, data="cifar10", augmentation="hue"),
-            replace(TRIAL, data="ill_scaled", augmentation="gaussian_noise"),
+            TRIAL._replace(augmentation="crop + rotation"),
+            TRIAL._replace(data="cifar10", augmentation="hue"),
+            TRIAL._replace(data="ill_scaled", augmentation="gaussian_noise"),
         ],
     ),
 }
@@ -105,7 +104,7 @@ def test_data_and_networks_may_be_named_that_a_study_has_at_hand() -> None:
 def test_the_plainest_setting_of_every_level_is_not_excluded_everywhere() -> None:
     for factor in FACTORS:
         for level in TABLES[factor]:
-            settings = [replace(base, **{factor: level}) for base in (TRIAL, CNN)]
+            settings = [base._replace(**{factor: level}) for base in (TRIAL, CNN)]
             only_colour = factor == "augmentation" and level in ("saturation", "hue", "color_jitter")
             assert only_colour or any(not reasons(trial) for trial in settings), level
 
@@ -162,17 +161,17 @@ APART = {
 
 @pytest.mark.parametrize("field", ALIKE)
 def test_what_may_differ_along_a_stack(field: str) -> None:
-    assert structure(replace(TRIAL, **{field: ALIKE[field]})) == structure(TRIAL)
+    assert structure(TRIAL._replace(**{field: ALIKE[field]})) == structure(TRIAL)
 
 
 @pytest.mark.parametrize("field", APART)
 def test_what_keeps_trials_apart(field: str) -> None:
-    assert structure(replace(TRIAL, **{field: APART[field]})) != structure(TRIAL)
+    assert structure(TRIAL._replace(**{field: APART[field]})) != structure(TRIAL)
 
 
 def test_strengths_of_regularisation_may_differ_and_sizes_that_follow_from_data_keep_seeds_apart() -> None:
-    assert structure(replace(TRIAL, regularisation="l2 + dropout")) == structure(
-        replace(TRIAL, regularisation="l2(strength=0.1) + dropout(p=0.1)")
+    assert structure(TRIAL._replace(regularisation="l2 + dropout")) == structure(
+        TRIAL._replace(regularisation="l2(strength=0.1) + dropout(p=0.1)")
     )
-    shares = [replace(TRIAL, preprocessing="pca(variance=0.9)", seed=seed) for seed in (0, 1)]
+    shares = [TRIAL._replace(preprocessing="pca(variance=0.9)", seed=seed) for seed in (0, 1)]
     assert structure(shares[0]) != structure(shares[1])

@@ -1,6 +1,5 @@
 """Costs rank stacks as they would be ranked by hand, know every level, and learn from what was measured."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ TRIAL = Trial("digits", "mlp(depth=2, width=32)", "relu", "kaiming_normal", "non
 
 
 def stack(size: int = 100, **change: Any) -> list[Trial]:
-    return [replace(TRIAL, **(change | {"seed": seed})) for seed in range(size)]
+    return [TRIAL._replace(**(change | {"seed": seed})) for seed in range(size)]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,7 @@ def every_network() -> list[str]:
 @pytest.mark.parametrize("activation", ["relu", "maxout(k=3)"])
 def test_counted_work_is_that_of_the_network_that_is_built(network: str, activation: str) -> None:
     """Counted on the module itself: weights of its linear and convolution layers, and their outputs."""
-    trial = replace(TRIAL, network=network, activation=activation)
+    trial = TRIAL._replace(network=network, activation=activation)
     if impossible(trial):
         pytest.skip("never combined")
     module = build_network(network, activation, "none", (1, 8, 8), 10)
@@ -114,8 +113,8 @@ def test_steps_are_those_of_full_batches() -> None:
 
 
 def test_stacks_of_one_structure_share_a_key() -> None:
-    assert structure_key(TRIAL) == structure_key(replace(TRIAL, seed=3, optimizer="adam", init="normal(std=1.0)"))
-    assert structure_key(TRIAL) != structure_key(replace(TRIAL, normalisation="batch"))
+    assert structure_key(TRIAL) == structure_key(TRIAL._replace(seed=3, optimizer="adam", init="normal(std=1.0)"))
+    assert structure_key(TRIAL) != structure_key(TRIAL._replace(normalisation="batch"))
 
 
 def record(results: Path, pack: str, rows: list[tuple[Trial, float, float, float]]) -> None:
@@ -128,7 +127,7 @@ def record(results: Path, pack: str, rows: list[tuple[Trial, float, float, float
 
 
 def test_prices_follow_what_was_measured(tmp_path: Path) -> None:
-    slow, fast, unknown = (replace(TRIAL, activation=name) for name in ("tanh", "elu", "gelu"))
+    slow, fast, unknown = (TRIAL._replace(activation=name) for name in ("tanh", "elu", "gelu"))
     assert calibrated(tmp_path, HERE)(stack(), "light") == estimate(stack(), "light")
     record(tmp_path, "a", [(slow, 3.0, 1.0, 2.0), (slow, 5.0, 0.5, 1.0), (fast, 0.5, 1.0, 1.0)])
     record(tmp_path, "b", [(slow, 4.0, 0.1, 1.0), (TRIAL, 2.0, 1.0, 1.0), (TRIAL, 9.0, 0.0, 1.0)])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from trainatlas.data import sources
+from trainatlas.data import downloads
 from trainatlas.data.datasets import DATA_SETS
-from trainatlas.data.sources import SOURCES, Source, SourceFile
+from trainatlas.data.published import SOURCES, Source, SourceFile
 from trainatlas.data_commands import app
 from trainatlas.study.errors import UserError
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setattr(sources, "PAUSE", 0.0)
+    monkeypatch.setattr(downloads, "PAUSE", 0.0)
     for key, source in SOURCES.items():
         nowhere = tuple(replace(item, urls=(f"http://127.0.0.1:9/{item.name}",)) for item in source.downloads)
         monkeypatch.setitem(SOURCES, key, replace(source, downloads=nowhere, system=()))

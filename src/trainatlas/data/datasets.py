@@ -18,6 +18,7 @@ from trainatlas.data import sources
 from trainatlas.data.formats import PARTS, DataSet, Facts
 from trainatlas.data.image_folder import folder_facts, read_folder
 from trainatlas.data.npz import npz_facts, read_npz
+from trainatlas.data.published import SOURCES
 from trainatlas.study.errors import UserError
 from trainatlas.study.lazy import LazyModule
 from trainatlas.study.levels import AnyOption, Level, LevelTable, Option, parse_level, split_level
@@ -86,7 +87,7 @@ def first_of_each_class(y: NDArray[np.int64], kept: int) -> NDArray[np.int64]:
 
 
 def _file_facts(name: str) -> Callable[..., Facts]:
-    source = sources.SOURCES[name]
+    source = SOURCES[name]
 
     def told(examples: int = 0, test: int = 0) -> Facts:
         train_size, test_size = source.counts
@@ -109,13 +110,13 @@ def _file_load(name: str) -> Callable[..., DataSet]:
                 ]
             )
             x, y, part = x[rows], y[rows], part[rows]
-        return DataSet(x, y, part, sources.SOURCES[name].classes)
+        return DataSet(x, y, part, SOURCES[name].classes)
 
     return read
 
 
 def _file_entry(name: str, what: str, source: str) -> DataSetLevel:
-    train_size, test_size = sources.SOURCES[name].counts
+    train_size, test_size = SOURCES[name].counts
     options: dict[str, AnyOption] = {
         "examples": Kept(0, 0, train_size, "examples of the training part to keep, the first of each class; 0: all"),
         "test": Kept(0, 0, test_size, "examples of the test part to keep, the first of each class; 0: all"),

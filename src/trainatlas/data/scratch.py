@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from trainatlas.data import sources
+from trainatlas.data.published import SOURCES
 from trainatlas.study.errors import UserError
 
 
@@ -41,7 +42,7 @@ def read_from_scratch(scratch: str, data: Iterable[str], say: Callable[[str], No
             f"scratch={scratch}: its variable is not set on this node; allowed: a folder, or a variable that is set"
         )
     place = Path(text).expanduser().absolute() / f"trainatlas-{os.getuid()}"
-    for name in sorted({text.partition("(")[0].strip().replace("-", "_") for text in data} & set(sources.SOURCES)):
+    for name in sorted({text.partition("(")[0].strip().replace("-", "_") for text in data} & set(SOURCES)):
         found = sources.find(name)
         if found is None or place in found.parents:
             continue

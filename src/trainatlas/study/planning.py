@@ -22,7 +22,7 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -297,7 +297,7 @@ def form_stacks(trials: Iterable[Trial], structure: Structure, limit: int = STAC
     return stacks
 
 
-_IN_STACK = ("optimizer", "preprocessing", "init", "learning_rate", "seed", *(field.name for field in fields(Trial)))
+_IN_STACK = ("optimizer", "preprocessing", "init", "learning_rate", "seed", *Trial._fields)
 _order_in_stack = attrgetter(*_IN_STACK)
 _order_of_examples = attrgetter("preprocessing", "seed", *_IN_STACK)
 

@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -51,11 +51,11 @@ _DIGITS = Trial(
 )
 CASES = {
     "digits 2x64": _DIGITS,
-    "Fashion-MNIST 5x128": replace(
-        _DIGITS, data="fashion_mnist(examples=4000, test=1000)", network="mlp(depth=5, width=128)"
+    "Fashion-MNIST 5x128": _DIGITS._replace(
+        data="fashion_mnist(examples=4000, test=1000)", network="mlp(depth=5, width=128)"
     ),
-    "digits 10x500": replace(_DIGITS, network="mlp(depth=10, width=500)"),
-    "CIFAR-10 cnn": replace(_DIGITS, data="cifar10(examples=2000, test=500)", network="cnn(depth=3, width=16)"),
+    "digits 10x500": _DIGITS._replace(network="mlp(depth=10, width=500)"),
+    "CIFAR-10 cnn": _DIGITS._replace(data="cifar10(examples=2000, test=500)", network="cnn(depth=3, width=16)"),
 }
 """What is timed: the first trial of each, the others having other seeds and rates."""
 
@@ -152,7 +152,7 @@ def measure_probes(device: torch.device, repeats: int = 3, trials: int = 128) ->
 
 def _company(lead: Trial, size: int) -> list[Trial]:
     """Return `size` trials like `lead`, with four seeds as studies have them, each with a rate of its own."""
-    return [replace(lead, seed=i % 4, learning_rate=lead.learning_rate * (1 + i / size)) for i in range(size)]
+    return [lead._replace(seed=i % 4, learning_rate=lead.learning_rate * (1 + i / size)) for i in range(size)]
 
 
 def _in_turn(*timed: Callable[[], float], repeats: int) -> list[float]:
@@ -183,7 +183,7 @@ def _loop(trial: Trial, store: ExampleStore, device: torch.device, seconds: floa
         times = []
         for steps in (few, many):
             begun = time.perf_counter()
-            train_reference(replace(trial, epochs=10_000), store, steps)
+            train_reference(trial._replace(epochs=10_000), store, steps)
             settle(device)
             times.append(time.perf_counter() - begun)
         if times[1] - times[0] >= seconds / 2:
@@ -208,7 +208,7 @@ train_reference(Trial(**json.loads(sys.argv[1])), ExampleStore(prepare_process()
 
 
 def _in_fresh_process(trial: Trial) -> float:
-    words = [sys.executable, "-c", _FRESH, json.dumps(replace(trial, epochs=10_000).as_dict()), str(PROCESS_STEPS)]
+    words = [sys.executable, "-c", _FRESH, json.dumps(trial._replace(epochs=10_000).as_dict()), str(PROCESS_STEPS)]
     begun = time.perf_counter()
     subprocess.run(words, check=True)
     return PROCESS_STEPS / (time.perf_counter() - begun)

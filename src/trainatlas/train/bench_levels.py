@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -54,10 +54,10 @@ def measure_levels(device: torch.device, repeats: int) -> Iterator[LevelCost]:
         seed=0,
     )
     store = ExampleStore(device)
-    for base in (plainest, replace(plainest, network="cnn(depth=2, width=8)", epochs=1)):
+    for base in (plainest, plainest._replace(network="cnn(depth=2, width=8)", epochs=1)):
         for factor in FACTORS if base is plainest else ("activation", "normalisation"):
             for level in TABLES[factor]:
-                trial = replace(base, **{factor: level})  # type: ignore[arg-type]
+                trial = base._replace(**{factor: level})  # type: ignore[arg-type]
                 if impossible(trial):
                     continue
                 own, others = _seeds(trial), _seeds(base)
@@ -68,7 +68,7 @@ def measure_levels(device: torch.device, repeats: int) -> Iterator[LevelCost]:
 
 def _seeds(trial: Trial) -> list[Trial]:
     """Return a stack of copies of `trial`, with a few seeds as studies have them."""
-    return [replace(trial, seed=position % 4) for position in range(LEVEL_STACK)]
+    return [trial._replace(seed=position % 4) for position in range(LEVEL_STACK)]
 
 
 def _bare(trials: Sequence[Trial], store: ExampleStore, device: torch.device) -> float:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
-from trainatlas.study.trial import Trial
+from trainatlas.study.trial import FIELD_TYPES
 
 Kind = Literal["text", "whole", "number"]
 
@@ -53,11 +53,11 @@ _TRIAL_MEANINGS = {
     "data_digest": "digest of the user's own data; empty for data sets of the catalogue",
     "stop_epoch": "epoch after which training ends though schedules are made for all; 0: the last",
 }
-_KINDS: dict[str, Kind] = {"str": "text", "int": "whole", "float": "number"}
+_KINDS: dict[type, Kind] = {str: "text", int: "whole", float: "number"}
 
 TRIAL_COLUMNS = (
     Column("trial_id", "text", "digest of the configuration and TRAINING_VERSION"),
-    *(Column(field.name, _KINDS[str(field.type)], _TRIAL_MEANINGS[field.name]) for field in fields(Trial)),
+    *(Column(name, _KINDS[kind], _TRIAL_MEANINGS[name]) for name, kind in FIELD_TYPES.items()),
     Column("status", "text", "ok, diverged (not finite), stopped_early or failed"),
     Column("error", "text", "why a trial failed", optional=True),
     Column("steps_run", "whole", "optimizer steps taken with a finite loss"),

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from trainatlas.data import datasets, sources
 from trainatlas.data.datasets import DATA_SETS, DataSet, Facts, data_set_level, facts, is_user_data, load
-from trainatlas.data.sources import SOURCES, Source, SourceFile
+from trainatlas.data.published import SOURCES, Source, SourceFile
 from trainatlas.study.errors import UserError
 from trainatlas.study.levels import parse_level
 

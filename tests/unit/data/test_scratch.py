@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainatlas.data import sources
+from trainatlas.data.published import SOURCES
 from trainatlas.data.scratch import read_from_scratch
 from trainatlas.study.errors import UserError
 
@@ -16,7 +17,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A shared data folder with files that go by the names of a data set's."""
     folder = tmp_path / "shared"
     (folder / "cifar10").mkdir(parents=True)
-    for file in sources.SOURCES["cifar10"].files:
+    for file in SOURCES["cifar10"].files:
         (folder / "cifar10" / f"{file.name}.gz").write_bytes(gzip.compress(file.name.encode()))
     monkeypatch.setenv(sources.VARIABLE, str(folder))
     monkeypatch.setenv("NODE_DISK", str(tmp_path / "node"))

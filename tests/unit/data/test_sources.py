@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainatlas.data import sources
-from trainatlas.data.sources import SOURCES, Checked, Download, Source, SourceFile
+from trainatlas.data import downloads, sources
+from trainatlas.data.published import SOURCES, Download, Source, SourceFile, source_of
+from trainatlas.data.sources import Checked
 from trainatlas.study.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -40,8 +41,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setattr(sources, "PAUSE", 0.0)
-    monkeypatch.setattr(sources, "TIMEOUT", 10.0)
+    monkeypatch.setattr(downloads, "PAUSE", 0.0)
+    monkeypatch.setattr(downloads, "TIMEOUT", 10.0)
     return tmp_path / "data"
 
 
@@ -348,8 +349,8 @@ def another_process(made: Small) -> subprocess.Popen[str]:
     """Start a process that fetches the set and prints its folder."""
     lines = (
         "from trainatlas.data import sources\n"
-        "from trainatlas.data.sources import Download, Source, SourceFile\n"
-        f"sources.SOURCES['small'] = {made.source!r}\n"
+        "from trainatlas.data.published import SOURCES, Download, Source, SourceFile\n"
+        f"SOURCES['small'] = {made.source!r}\n"
         "print(sources.fetch('small'))"
     )
     return subprocess.Popen([sys.executable, "-c", lines], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -600,9 +601,9 @@ def test_checking_tells_counts_and_statistics(small: Small, folder: Path) -> Non
 
 
 def test_a_name_may_be_written_with_hyphens_and_an_unknown_one_is_told() -> None:
-    assert sources.source_of("fashion-mnist") is SOURCES["fashion_mnist"]
+    assert source_of("fashion-mnist") is SOURCES["fashion_mnist"]
     with pytest.raises(UserError, match="'imagenet' is no data set of files; allowed: mnist, fashion_mnist, cifar10"):
-        sources.source_of("imagenet")
+        source_of("imagenet")
 
 
 # --- the true files ---

@@ -1,7 +1,6 @@
 """Weights start with the spread their paper says, paired across levels and the same for the same seed."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -56,7 +55,7 @@ def no_examples() -> Tensor:
 
 
 def start(network: nn.Module, level: str, seed: int = 0, activation: str = "relu") -> dict[str, Tensor]:
-    trial = replace(TRIAL, init=level, seed=seed, activation=activation)
+    trial = TRIAL._replace(init=level, seed=seed, activation=activation)
     x = torch.randn(64, *SHAPE, generator=torch.Generator().manual_seed(99))
     return initial_parameters(network, trial, (lambda: x) if depends_on_data(level) else no_examples)
 
@@ -160,7 +159,7 @@ def test_lsuv_starts_from_orthogonal_weights_and_scales_them_alone() -> None:
 def test_lsuv_gives_up_on_a_layer_without_variance() -> None:
     module = build_network("mlp(depth=2, width=16)", "binary_step", "none", SHAPE, 10)
     x = torch.zeros(64, *SHAPE)
-    values = initial_parameters(module, replace(TRIAL, init="lsuv", activation="binary_step"), lambda: x)
+    values = initial_parameters(module, TRIAL._replace(init="lsuv", activation="binary_step"), lambda: x)
     assert all(value.isfinite().all() for value in values.values())
 
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, list[in
     def plan_and_train(results: Path, seeds: list[int]) -> Path:
         study = Study.model_construct(name="tiny", probes="light", pack_trials=1)
         for seed in seeds:
-            planned = [Planned(replace(TRIAL, seed=seed), "grid", "final")]
+            planned = [Planned(TRIAL._replace(seed=seed), "grid", "final")]
             for pack in write_plan(study, results, 1, planned, structure)["packs"]:
                 if not (kept / pack).exists():
                     train_pack(
@@ -60,7 +59,7 @@ def test_packs_of_several_folders_are_taken_over_byte_for_byte(trained: Trained,
     for source in sources:
         of_packs = {name: text for name, text in content(source).items() if name.startswith(("raw", "packs"))}
         assert of_packs.items() <= merged.items()
-    assert set(existing_homes(target)) == {replace(TRIAL, seed=seed).trial_id for seed in range(4)}
+    assert set(existing_homes(target)) == {TRIAL._replace(seed=seed).trial_id for seed in range(4)}
     assert not summary_path(target, 1).exists(), "the study is planned anew"
     assert merge(sources, target).packs == 0
 
@@ -74,11 +73,11 @@ def test_a_trial_that_waits_here_is_at_home_where_it_was_trained(trained: Traine
     for other in range(2, 6):  # whichever way the names of the packs sort
         target, source = tmp_path / f"here{other}", trained(tmp_path / f"a{other}", [1])
         study = Study.model_construct(name="tiny", probes="light", pack_trials=9)
-        both = [Planned(replace(TRIAL, seed=seed), "grid", "final") for seed in (1, other)]
+        both = [Planned(TRIAL._replace(seed=seed), "grid", "final") for seed in (1, other)]
         write_plan(study, target, 1, both, structure)
         merge([source], target)
         (pack,) = (path.stem for path in (source / "packs").iterdir())
-        assert existing_homes(target)[replace(TRIAL, seed=1).trial_id] == pack
+        assert existing_homes(target)[TRIAL._replace(seed=1).trial_id] == pack
 
 
 def test_packs_without_tables_are_left_out_and_counted(trained: Trained, tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_what_does_not_match_is_refused_and_nothing_is_copied(
     spoil: Callable[[Path, Path], None], words: str, trained: Trained, tmp_path: Path
 ) -> None:
     source, target = trained(tmp_path / "a", [1, 2]), trained(tmp_path / "here", [0])
-    of_seed_2 = existing_homes(source)[replace(TRIAL, seed=2).trial_id]
+    of_seed_2 = existing_homes(source)[TRIAL._replace(seed=2).trial_id]
     spoil(source, source / "raw" / of_seed_2)
     before = content(target)
     with pytest.raises(UserError) as caught:

@@ -13,7 +13,7 @@ from trainatlas.study.progress import EVERY, PackProgress, Reporter, read_progre
 from trainatlas.study.trial import Trial
 
 TRIAL = Trial("digits", "mlp", "relu", "normal", "none", "sgd", "raw", 0.1, 64, 4, 0)
-TRIALS = [replace(TRIAL, seed=seed) for seed in range(4)]
+TRIALS = [TRIAL._replace(seed=seed) for seed in range(4)]
 STEPS = dict.fromkeys(TRIALS, 40)
 
 

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +89,7 @@ def test_over_many_seeds_the_fine_stage_finds_the_optimum_better_than_as_many_co
     for seed in range(20):
         content = searching(tiny, "coarse_to_fine", draw_seed=seed, draws=20)
         (coarse, _), (fine, _) = rounds_of(study_of(content))
-        in_full = [replace(item.trial, epochs=9) for item in coarse]
+        in_full = [item.trial._replace(epochs=9) for item in coarse]
         better += max(map(peak, (item.trial for item in fine))) > max(map(peak, in_full))
     assert better >= 16  # a fair coin gives 16 or more of 20 in 0.6 % of cases
 
@@ -146,7 +145,7 @@ def test_the_best_of_each_rung_go_on_and_name_whom_they_continue(tiny: Content, 
     for before, after in itertools.pairwise(found):
         best = sorted((item.trial for item in before), key=peak, reverse=True)[: len(after)]
         assert {item.parent for item in after} == set(best)
-        assert all(item.parent == replace(item.trial, stop_epoch=item.parent.stop_epoch) for item in after)
+        assert all(item.parent == item.trial._replace(stop_epoch=item.parent.stop_epoch) for item in after)
     assert all(item.parent is None for item in found[0])
     assert found[-1][0].trial.stop_epoch == 0, "the last rung's trials are ordinary ones"
 
@@ -221,7 +220,7 @@ def test_the_best_are_run_on_fresh_seeds_in_the_end(
     assert len(last) == 2 * winners and {item.trial.seed for item in last} == {7, 8}
     candidates = [item.trial for planned, _ in before for item in planned if item.trial.last_epoch == 9]
     best = sorted(candidates, key=peak, reverse=True)[:winners]
-    assert {replace(item.trial, seed=0) for item in last} == set(best)
+    assert {item.trial._replace(seed=0) for item in last} == set(best)
 
 
 @pytest.mark.parametrize("strategy", SEARCHES)

@@ -51,7 +51,7 @@ def test_all_batches_are_full_and_none_that_would_be_full_is_left_out(examples: 
 @pytest.mark.parametrize("level", LEVELS)
 def test_parts_are_the_split_under_a_preprocessing_fitted_on_training_examples(level: str, store: ExampleStore) -> None:
     data = load("digits", Path())
-    variant = store.variant(replace(TRIAL, preprocessing=level, seed=3))
+    variant = store.variant(TRIAL._replace(preprocessing=level, seed=3))
     split = stratified_split(data.y, 3, 0.2, 0.2)
     fitted = PREPROCESSINGS.build(level).fit(data.x[split.train].astype(np.float64))
     for part in PARTS:
@@ -66,7 +66,7 @@ def test_parts_are_the_split_under_a_preprocessing_fitted_on_training_examples(l
 def test_other_test_and_validation_examples_change_no_training_example(
     level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial = replace(TRIAL, preprocessing=level)
+    trial = TRIAL._replace(preprocessing=level)
     before = ExampleStore(CPU, torch.float64).variant(trial)
     data = load("digits", Path())
     split = stratified_split(data.y, trial.seed, 0.2, 0.2)
@@ -80,8 +80,8 @@ def test_other_test_and_validation_examples_change_no_training_example(
 
 
 def test_a_variant_is_made_once(store: ExampleStore) -> None:
-    assert store.variant(TRIAL) is store.variant(replace(TRIAL, learning_rate=0.5, optimizer="adam", init="normal"))
-    assert store.variant(TRIAL) is not store.variant(replace(TRIAL, seed=9))
+    assert store.variant(TRIAL) is store.variant(TRIAL._replace(learning_rate=0.5, optimizer="adam", init="normal"))
+    assert store.variant(TRIAL) is not store.variant(TRIAL._replace(seed=9))
 
 
 def test_a_store_holds_examples_in_its_precision() -> None:
@@ -90,7 +90,7 @@ def test_a_store_holds_examples_in_its_precision() -> None:
 
 
 TRIALS = [
-    replace(TRIAL, seed=seed, preprocessing=preprocessing, init=init)
+    TRIAL._replace(seed=seed, preprocessing=preprocessing, init=init)
     for seed, preprocessing, init in [(5, "raw", "normal"), (2, "standardize", "normal"), (5, "standardize", "normal"),
                                       (5, "raw", "kaiming_normal"), (2, "raw", "normal")]
 ]  # fmt: skip

@@ -5,8 +5,6 @@ identity holds TRAINING_VERSION, and results are kept by identity: if training c
 would mix old numbers and new ones.
 """
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -17,24 +15,24 @@ from trainatlas.train.stacked import train_stack
 TRIAL = Trial("digits", "mlp(depth=2, width=16)", "relu", "kaiming_normal", "none", "sgd", "raw", 0.1, 64, 3, 0)
 TRIALS = {
     "relu, kaiming_normal, sgd, raw": TRIAL,
-    "elu, xavier_normal, batch, momentum, pca": replace(
-        TRIAL, activation="elu", init="xavier_normal", normalisation="batch", optimizer="momentum", learning_rate=0.02,
+    "elu, xavier_normal, batch, momentum, pca": TRIAL._replace(
+        activation="elu", init="xavier_normal", normalisation="batch", optimizer="momentum", learning_rate=0.02,
         preprocessing="pca(components=16)", seed=1,
     ),
-    "tanh, normal, adam, standardize": replace(
-        TRIAL, activation="tanh", init="normal(std=0.1)", optimizer="adam", learning_rate=0.01,
+    "tanh, normal, adam, standardize": TRIAL._replace(
+        activation="tanh", init="normal(std=0.1)", optimizer="adam", learning_rate=0.01,
         preprocessing="standardize", seed=2,
     ),
-    "gelu, lsuv, layer, nadam, cosine, dropout and L2": replace(
-        TRIAL, activation="gelu", init="lsuv(bias=0.01)", normalisation="layer", optimizer="nadam", learning_rate=0.005,
+    "gelu, lsuv, layer, nadam, cosine, dropout and L2": TRIAL._replace(
+        activation="gelu", init="lsuv(bias=0.01)", normalisation="layer", optimizer="nadam", learning_rate=0.005,
         schedule="cosine(warmup=1.0)", regularisation="l2 + dropout(p=0.2) + gradient_clipping", seed=4,
     ),
-    "maxout, orthogonal, lookahead, cnn, crop, mixup": replace(
-        TRIAL, network="cnn(depth=2, width=4)", activation="maxout", init="orthogonal", optimizer="lookahead",
+    "maxout, orthogonal, lookahead, cnn, crop, mixup": TRIAL._replace(
+        network="cnn(depth=2, width=4)", activation="maxout", init="orthogonal", optimizer="lookahead",
         normalisation="group(groups=4)", learning_rate=0.005, augmentation="crop(padding=1) + rotation + mixup", seed=5,
     ),
-    "sigmoid, kaiming_uniform, rmsprop, zca": replace(
-        TRIAL, activation="sigmoid", init="kaiming_uniform", optimizer="rmsprop", learning_rate=0.01,
+    "sigmoid, kaiming_uniform, rmsprop, zca": TRIAL._replace(
+        activation="sigmoid", init="kaiming_uniform", optimizer="rmsprop", learning_rate=0.01,
         preprocessing="zca_whitening", seed=3,
     ),
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,14 +62,14 @@ def test_the_prediction_holds_what_is_used_and_not_much_more(
 
 
 def trials(number: int) -> list[Trial]:
-    return [replace(TRIAL, seed=i % 3, preprocessing=("raw", "standardize")[i % 2], optimizer=("adam", "sgd")[i // 2 % 2])
+    return [TRIAL._replace(seed=i % 3, preprocessing=("raw", "standardize")[i % 2], optimizer=("adam", "sgd")[i // 2 % 2])
             for i in range(number)]  # fmt: skip
 
 
 def test_stacks_are_cut_until_they_fit_and_every_trial_stays() -> None:
     store = ExampleStore(CPU)
     stacks = form_stacks(
-        [replace(trial, learning_rate=0.01 * (1 + i)) for i, trial in enumerate(trials(64))], structure
+        [trial._replace(learning_rate=0.01 * (1 + i)) for i, trial in enumerate(trials(64))], structure
     )
     whole = predict(stacks[0], store).of(64)
     assert stacks_within(stacks, store, whole) == stacks

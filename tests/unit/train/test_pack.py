@@ -2,7 +2,6 @@
 
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +41,11 @@ TABLES = {
 TRIAL = Trial("digits", "mlp(depth=2, width=8)", "relu", "kaiming_normal", "none", "sgd", "raw", 0.1, 64, 2, 0)
 TRIALS = (
     TRIAL,
-    replace(TRIAL, seed=1),
-    replace(TRIAL, optimizer="adam", learning_rate=0.01),
-    replace(TRIAL, optimizer="rmsprop", learning_rate=0.01, preprocessing="pca(components=5)"),
-    replace(TRIAL, activation="tanh", normalisation="batch"),
-    replace(TRIAL, learning_rate=1e30),
+    TRIAL._replace(seed=1),
+    TRIAL._replace(optimizer="adam", learning_rate=0.01),
+    TRIAL._replace(optimizer="rmsprop", learning_rate=0.01, preprocessing="pca(components=5)"),
+    TRIAL._replace(activation="tanh", normalisation="batch"),
+    TRIAL._replace(learning_rate=1e30),
 )
 DIVERGES = TRIALS[-1]
 
@@ -118,7 +117,7 @@ def test_training_again_yields_the_same_bytes_times_apart(
 
 def test_the_pack_a_stack_is_dealt_to_changes_no_byte(tmp_path: Path) -> None:
     """Stacks that re-forming would join and cut elsewhere: seven trials of one structure, three at most in a stack."""
-    trials = [replace(TRIAL, seed=seed, learning_rate=0.01 * (1 + seed)) for seed in range(7)]
+    trials = [TRIAL._replace(seed=seed, learning_rate=0.01 * (1 + seed)) for seed in range(7)]
     stacks = form_stacks([*trials, *TRIALS[3:5]], structure, 3)
     assert len(stacks) == 5
     dealings = []

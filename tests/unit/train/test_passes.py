@@ -1,7 +1,5 @@
 """Trials pass through their network side by side or one after the other: the numbers are the same."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -51,7 +49,7 @@ def test_one_alone_and_large_convolutions_on_the_cpu_go_apart(
     ],
 )
 def test_side_by_side_and_one_after_the_other_agree(changes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    trials = [replace(TRIAL, seed=seed, learning_rate=rate, **changes) for seed in (0, 1) for rate in (0.002, 0.004)]  # type: ignore[arg-type]
+    trials = [TRIAL._replace(seed=seed, learning_rate=rate, **changes) for seed in (0, 1) for rate in (0.002, 0.004)]  # type: ignore[arg-type]
     store = ExampleStore(CPU, torch.float64)
     trained: list[Stack] = []
     found: list[list[Tensor]] = []

@@ -1,7 +1,5 @@
 """The plain loop, which defines what training means, is gradient descent as the textbook writes it."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -49,7 +47,7 @@ def test_training_lowers_the_loss(optimizer: str) -> None:
     rate = {"sgd": 0.5, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.1, "adadelta": 5.0, "radam": 0.05}.get(
         optimizer, 0.01
     )
-    trial = replace(TRIAL, optimizer=optimizer, learning_rate=rate, epochs=5)
+    trial = TRIAL._replace(optimizer=optimizer, learning_rate=rate, epochs=5)
     losses = train_reference(trial, STORE, dtype=torch.float64).losses
     assert len(losses) == 5 * 16
     assert np.mean(losses[-16:]) < 0.7 * np.mean(losses[:16])

@@ -1,7 +1,6 @@
 """Histograms and gradients by layer are what ordinary autograd hooks and numpy find on one trial at a time."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,9 +86,9 @@ def assert_like_numpy(distribution: Distribution, trial: int, values: np.ndarray
 @pytest.mark.parametrize("case", CASES)
 def test_every_layer_is_what_hooks_and_numpy_find(case: str, store: ExampleStore) -> None:
     """On a trained network, from three starts side by side."""
-    trial = replace(TRIAL, **CASES[case])
+    trial = TRIAL._replace(**CASES[case])
     starts = [("kaiming_normal", 0), ("normal(std=0.3)", 0), ("lecun_normal", 1)]
-    trials = [replace(trial, init=init, seed=seed) for init, seed in starts]
+    trials = [trial._replace(init=init, seed=seed) for init, seed in starts]
     stack = Stack(trials, store, CPU, torch.float64)
     stack.train_epoch(1)
     found = stack.signals()
@@ -106,7 +105,7 @@ def test_every_layer_is_what_hooks_and_numpy_find(case: str, store: ExampleStore
 def test_an_untrained_batch_normalisation_is_looked_at_with_the_statistics_of_the_probe_set(
     store: ExampleStore,
 ) -> None:
-    trial = replace(TRIAL, normalisation="batch")
+    trial = TRIAL._replace(normalisation="batch")
     stack = Stack([trial], store, CPU, torch.float64)
     network, variant = plain_network(stack, 0), store.variant(trial)
     for module in network.modules():
@@ -121,7 +120,7 @@ def test_an_untrained_batch_normalisation_is_looked_at_with_the_statistics_of_th
 
 
 def test_chosen_trials_are_looked_at_alone_and_nothing_changes(store: ExampleStore) -> None:
-    trials = [replace(TRIAL, normalisation="batch", seed=seed) for seed in (0, 1, 2)]
+    trials = [TRIAL._replace(normalisation="batch", seed=seed) for seed in (0, 1, 2)]
     stack = Stack(trials, store, CPU, torch.float64)
     before = {name: value.clone() for name, value in (stack.parameters | stack.buffers).items()}
     everyone, some = stack.signals(), stack.signals(positions=[2, 0])
@@ -134,7 +133,7 @@ def test_chosen_trials_are_looked_at_alone_and_nothing_changes(store: ExampleSto
 
 
 def test_what_is_found_does_not_depend_on_the_size_of_the_pieces(store: ExampleStore) -> None:
-    found = [Stack([replace(TRIAL, batch_size=size)], store, CPU, torch.float64).signals() for size in (7, 128)]
+    found = [Stack([TRIAL._replace(batch_size=size)], store, CPU, torch.float64).signals() for size in (7, 128)]
     for layer, quantities in found[0].items():
         for quantity, distribution in quantities.items():
             other = found[1][layer][quantity]
@@ -143,14 +142,14 @@ def test_what_is_found_does_not_depend_on_the_size_of_the_pieces(store: ExampleS
 
 
 def test_a_layer_that_puts_out_one_number_has_one_bin_without_width(store: ExampleStore) -> None:
-    stack = Stack([replace(TRIAL, init="constant(value=0.0)")], store, CPU, torch.float64)
+    stack = Stack([TRIAL._replace(init="constant(value=0.0)")], store, CPU, torch.float64)
     found = stack.signals()["hidden.1"]
     assert found["activation"].bins(0) == found["gradient"].bins(0) == [(0.0, 0.0, 1.0)]
     assert found["gradient"].std.item() == 0.0
 
 
 def test_what_is_not_finite_has_no_bins_and_leaves_its_neighbours_alone(store: ExampleStore) -> None:
-    trials = [replace(TRIAL, activation="relu", seed=seed) for seed in (0, 1)]
+    trials = [TRIAL._replace(activation="relu", seed=seed) for seed in (0, 1)]
     stack, alone = (Stack(trials, store, CPU, torch.float64) for _ in range(2))
     stack.parameters["hidden.1.linear.weight"][0] = 1e308
     found, undisturbed = stack.signals(), alone.signals()
@@ -183,14 +182,14 @@ def twice(shape, classes):
 
 def test_a_layer_that_the_network_runs_twice_or_never_is_left_out(store: ExampleStore) -> None:
     user_code.register({"twice.py": TWICE})
-    trial = replace(TRIAL, network="twice.py:twice")
+    trial = TRIAL._replace(network="twice.py:twice")
     assert set(Stack([trial], store, CPU, torch.float64).signals()) == {"output"}
 
 
 def test_vanishing_gradients_keep_their_digits() -> None:
     """In single precision too: squares of 1e-25 are below what it can hold."""
     changes: dict[str, Any] = {"network": "mlp(depth=12, width=12)", "init": "normal(std=0.001)"}
-    trial = replace(TRIAL, **changes)
+    trial = TRIAL._replace(**changes)
     single, double = (
         Stack([trial], ExampleStore(CPU, dtype), CPU, dtype).signals()["hidden.0"]["gradient"]
         for dtype in (torch.float32, torch.float64)

@@ -41,13 +41,13 @@ TRIAL = Trial(
     seed=0,
 )
 MIXED = [
-    replace(TRIAL, optimizer="adam", learning_rate=0.01, init="xavier_normal"),
-    replace(TRIAL, optimizer="adam", learning_rate=0.003, seed=1, preprocessing="raw"),
-    replace(TRIAL, optimizer="momentum(momentum=0.5)", learning_rate=0.03),
-    replace(TRIAL, optimizer="rmsprop", learning_rate=0.003, seed=2),
+    TRIAL._replace(optimizer="adam", learning_rate=0.01, init="xavier_normal"),
+    TRIAL._replace(optimizer="adam", learning_rate=0.003, seed=1, preprocessing="raw"),
+    TRIAL._replace(optimizer="momentum(momentum=0.5)", learning_rate=0.03),
+    TRIAL._replace(optimizer="rmsprop", learning_rate=0.003, seed=2),
     TRIAL,
 ]
-BLOWN_UP = replace(TRIAL, learning_rate=1e30, normalisation="none")
+BLOWN_UP = TRIAL._replace(learning_rate=1e30, normalisation="none")
 
 STORES = {dtype: ExampleStore(CPU, dtype) for dtype in (torch.float32, torch.float64)}
 
@@ -105,7 +105,7 @@ def test_results_are_those_of_the_plain_loop(position: int, mixed: list[TrialRes
 
 
 def test_the_untrained_network_is_measured_too(mixed: list[TrialResult]) -> None:
-    start = train([replace(TRIAL, normalisation="none")])[0]
+    start = train([TRIAL._replace(normalisation="none")])[0]
     untrained = train_reference(start.trial, STORES[torch.float64], 0, torch.float64).network
     for split, part in (("train", "probe"), ("validation", "validation")):
         assert curve_of(start, split)[0] == pytest.approx(evaluated(untrained, start.trial, part), rel=1e-9)
@@ -156,7 +156,7 @@ def test_full_probes_add_signals_at_both_ends_and_change_nothing_else(mixed: lis
 
 
 def test_signals_are_those_of_the_trials_own_network() -> None:
-    trials = [replace(TRIAL, init="normal"), TRIAL]
+    trials = [TRIAL._replace(init="normal"), TRIAL]
     results = train(trials, probes="full")
     stack = Stack(trials, STORES[torch.float64], CPU, torch.float64)
     for step in (0, EPOCHS * PER_EPOCH):
@@ -193,14 +193,14 @@ def test_without_probes_no_layer_is_looked_at_and_the_training_part_at_the_end_a
 
 @pytest.mark.parametrize("probes", ["off", "full"])
 def test_every_probe_level_tells_who_diverged(probes: str) -> None:
-    diverged, sound = train([BLOWN_UP, replace(TRIAL, normalisation="none")], torch.float32, probes)
+    diverged, sound = train([BLOWN_UP, TRIAL._replace(normalisation="none")], torch.float32, probes)
     assert (diverged.status, sound.status) == ("diverged", "ok")
     assert {row[0] for row in diverged.histograms} == ({0} if probes == "full" else set())
     assert list(curve_of(diverged, "train")) == ([0] if probes == "full" else [])
 
 
 def test_the_best_epoch_is_remembered_when_later_ones_are_worse() -> None:
-    rough = [replace(TRIAL, learning_rate=rate, epochs=6, normalisation="none") for rate in (0.5, 1.0, 2.0)]
+    rough = [TRIAL._replace(learning_rate=rate, epochs=6, normalisation="none") for rate in (0.5, 1.0, 2.0)]
     results = train(rough)
     for result in results:
         epochs = [row for step, row in curve_of(result, "validation").items() if step > 0]
@@ -242,8 +242,7 @@ def test_batch_normalisations_running_statistics_are_torchs() -> None:
 
 def any_trial(dice: random.Random, **shared: str) -> Trial:
     optimizer = dice.choice(sorted(OPTIMIZERS))
-    return replace(
-        TRIAL,
+    return TRIAL._replace(
         optimizer=optimizer,
         learning_rate=RATES.get(optimizer, SLOW) * dice.choice([0.25, 0.5, 1.0]),
         init=dice.choice(sorted(set(INITIALISATIONS) - {"constant"})),  # whose steep losses magnify rounding
@@ -324,11 +323,11 @@ def test_neighbours_that_diverge_change_nothing(
     place: str, optimizer: str, dtype: torch.dtype, relative: float
 ) -> None:
     trials = [
-        replace(TRIAL, normalisation="none", optimizer=optimizer, learning_rate=RATES.get(optimizer, SLOW), seed=seed)
+        TRIAL._replace(normalisation="none", optimizer=optimizer, learning_rate=RATES.get(optimizer, SLOW), seed=seed)
         for seed in (0, 1)
     ]
     rate = 1e30 if dtype is torch.float32 else 1e200
-    bad = [replace(BLOWN_UP, optimizer=optimizer, learning_rate=rate, seed=seed) for seed in (2, 3)]
+    bad = [BLOWN_UP._replace(optimizer=optimizer, learning_rate=rate, seed=seed) for seed in (2, 3)]
     stack = {"first": [*bad, *trials], "last": [*trials, *bad], "both": [bad[0], *trials, bad[1]]}[place]
     results = {result.trial: result for result in train(stack, dtype)}
     for trial in bad:
@@ -343,7 +342,7 @@ def alone(trial: Trial, dtype: torch.dtype) -> TrialResult:
 
 
 def test_a_trial_that_diverges_ends_with_what_is_known_of_it() -> None:
-    diverged, sound = train([BLOWN_UP, replace(TRIAL, normalisation="none")], torch.float32)
+    diverged, sound = train([BLOWN_UP, TRIAL._replace(normalisation="none")], torch.float32)
     assert (diverged.status, sound.status) == ("diverged", "ok")
     assert 1 <= diverged.steps_run < PER_EPOCH
     assert diverged.epochs_run == 1
@@ -359,14 +358,14 @@ def test_a_trial_that_diverges_ends_with_what_is_known_of_it() -> None:
 
 
 def test_a_stack_of_trials_that_all_diverge_ends_early() -> None:
-    results = train([BLOWN_UP, replace(BLOWN_UP, seed=1)], torch.float32)
+    results = train([BLOWN_UP, BLOWN_UP._replace(seed=1)], torch.float32)
     assert [result.status for result in results] == ["diverged", "diverged"]
     assert {result.epochs_run for result in results} == {1}
 
 
 def test_a_network_that_is_not_finite_before_training_is_recorded() -> None:
-    huge = replace(TRIAL, normalisation="none", init="normal(std=100.0)", network="mlp(depth=20, width=8)")
-    beside = replace(huge, init="kaiming_normal")
+    huge = TRIAL._replace(normalisation="none", init="normal(std=100.0)", network="mlp(depth=20, width=8)")
+    beside = huge._replace(init="kaiming_normal")
     results = train([huge, beside], torch.float32)
     assert [result.status for result in results] == ["diverged", "ok"]
     assert results[0].steps_run == 0
@@ -378,7 +377,7 @@ def test_a_network_that_is_not_finite_before_training_is_recorded() -> None:
 
 
 def test_the_rate_in_force_is_recorded_step_by_step() -> None:
-    (result,) = train([replace(TRIAL, schedule="cosine(warmup=0.5)")])
+    (result,) = train([TRIAL._replace(schedule="cosine(warmup=0.5)")])
     steps = EPOCHS * PER_EPOCH
     for step, _, _, _, rate in result.curve:
         taken = max(step, 1) - 1  # rows at step s tell the rate of the s-th step; step 0 that of the first
@@ -387,19 +386,19 @@ def test_the_rate_in_force_is_recorded_step_by_step() -> None:
 
 
 def test_a_plateau_lowers_the_rate_of_the_trial_that_is_on_it_alone() -> None:
-    base = replace(TRIAL, normalisation="none", epochs=6, schedule="reduce_on_plateau(patience=0, threshold=0.05)")
+    base = TRIAL._replace(normalisation="none", epochs=6, schedule="reduce_on_plateau(patience=0, threshold=0.05)")
     stuck, moving = (
         [row[4] for row in result.curve if row[1] == "validation"]
-        for result in train([replace(base, init="zeros"), base])  # from zeros only the last bias moves
+        for result in train([base._replace(init="zeros"), base])  # from zeros only the last bias moves
     )
     assert stuck[-1] < 0.1 * stuck[0] * 1.01
     assert moving[:3] == [0.1] * 3
 
 
 def test_early_stopping_leaves_with_all_it_had_and_its_neighbours_do_not_notice() -> None:
-    patient = replace(TRIAL, epochs=8, regularisation="early_stopping(patience=2, min_delta=0.05)")
-    slow = replace(patient, learning_rate=1e-5)
-    fast = replace(patient, learning_rate=0.1)
+    patient = TRIAL._replace(epochs=8, regularisation="early_stopping(patience=2, min_delta=0.05)")
+    slow = patient._replace(learning_rate=1e-5)
+    fast = patient._replace(learning_rate=0.1)
     for probes in ("off", "full", "standard", "light"):
         results = train([slow, fast], probes=probes)
         assert results[0].status == "stopped_early"
@@ -420,13 +419,13 @@ def test_early_stopping_leaves_with_all_it_had_and_its_neighbours_do_not_notice(
 
 
 def test_patience_that_ends_with_the_budget_stops_nothing_early() -> None:
-    (result,) = train([replace(TRIAL, learning_rate=1e-6, regularisation="early_stopping(patience=2, min_delta=0.5)")])
+    (result,) = train([TRIAL._replace(learning_rate=1e-6, regularisation="early_stopping(patience=2, min_delta=0.5)")])
     assert (result.status, result.epochs_run) == ("ok", EPOCHS)
 
 
 def test_gains_are_counted_from_the_last_that_was_large_enough() -> None:
     """Small gains that add up to min_delta are one, as in Prechelt's and everybody's early stopping."""
-    result = TrialResult(replace(TRIAL, regularisation="early_stopping(patience=2, min_delta=0.1)", epochs=99))
+    result = TrialResult(TRIAL._replace(regularisation="early_stopping(patience=2, min_delta=0.1)", epochs=99))
     assert not result.loses_patience(1.0)
     assert not result.loses_patience(0.94)
     assert not result.loses_patience(0.89)
@@ -437,30 +436,30 @@ def test_gains_are_counted_from_the_last_that_was_large_enough() -> None:
 
 @pytest.mark.parametrize("probes", ["light", "full"])
 def test_a_run_whose_loss_explodes_is_aborted_and_its_neighbours_do_not_notice(probes: Probes) -> None:
-    base = replace(TRIAL, init="kaiming_normal", normalisation="none", epochs=5, regularisation="abort(ratio=1.5)")
-    exploding, sound = replace(base, learning_rate=20.0), replace(base, learning_rate=0.05)
+    base = TRIAL._replace(init="kaiming_normal", normalisation="none", epochs=5, regularisation="abort(ratio=1.5)")
+    exploding, sound = base._replace(learning_rate=20.0), base._replace(learning_rate=0.05)
     results = train([exploding, sound], probes=probes)
     first = results[0].metrics["first_train_loss"]
     losses = train_reference(
-        replace(exploding, regularisation="none"), STORES[torch.float64], None, torch.float64
+        exploding._replace(regularisation="none"), STORES[torch.float64], None, torch.float64
     ).losses
     assert first is not None and max(losses[:PER_EPOCH]) > 1.5 * first, "the case is one"
     assert (results[0].status, results[0].epochs_run) == ("stopped_early", 1)
     assert results[0].metrics["test_accuracy"] is not None
     assert (results[1].status, results[1].epochs_run) == ("ok", 5)
-    assert_same_numbers(results[1], train([replace(sound)], probes=probes)[0], 1e-9)
+    assert_same_numbers(results[1], train([sound._replace()], probes=probes)[0], 1e-9)
     assert len(train_reference(exploding, STORES[torch.float64], None, torch.float64).losses) == PER_EPOCH
 
 
 def test_a_run_that_never_explodes_is_trained_as_without_the_rule() -> None:
-    with_rule, without = train([replace(TRIAL, regularisation="abort")])[0], train([TRIAL])[0]
+    with_rule, without = train([TRIAL._replace(regularisation="abort")])[0], train([TRIAL])[0]
     assert with_rule.status == "ok"
     assert_same_numbers(replace(with_rule, trial=TRIAL), without, 1e-9)
 
 
 @pytest.mark.parametrize("regularisation", ["l1(strength=0.01)", "l2(strength=0.1)", "l1 + l2"])
 def test_the_first_penalty_is_recorded_beside_the_first_loss(regularisation: str) -> None:
-    plain, penalised = train([TRIAL])[0], train([replace(TRIAL, regularisation=regularisation)])[0]
+    plain, penalised = train([TRIAL])[0], train([TRIAL._replace(regularisation=regularisation)])[0]
     assert plain.metrics["first_penalty"] == 0.0
     assert penalised.metrics["first_train_loss"] == pytest.approx(plain.metrics["first_train_loss"])
     weights = [
@@ -480,24 +479,24 @@ def test_the_first_penalty_is_recorded_beside_the_first_loss(regularisation: str
 
 
 def test_dropouts_draws_are_a_seeds_own_whoever_stands_beside() -> None:
-    trials = [replace(TRIAL, regularisation=f"dropout(p={p})", seed=seed) for p, seed in ((0.5, 0), (0.2, 1), (0.5, 1))]
+    trials = [TRIAL._replace(regularisation=f"dropout(p={p})", seed=seed) for p, seed in ((0.5, 0), (0.2, 1), (0.5, 1))]
     together = train(trials)
     for trial, result in zip(trials, together, strict=True):
         assert_same_numbers(result, train([trial])[0], 1e-9)
     assert (
         together[0].metrics["test_loss"]
-        != train([replace(trials[0], regularisation="dropout(p=0.4)")])[0].metrics["test_loss"]
+        != train([trials[0]._replace(regularisation="dropout(p=0.4)")])[0].metrics["test_loss"]
     )
 
 
 def test_symmetry_of_constant_weights_is_never_broken() -> None:
     """Units that start alike stay alike (claim I1), unless something random tells them apart."""
-    stack = Stack([replace(TRIAL, init="constant", normalisation="none")], STORES[torch.float64], CPU, torch.float64)
+    stack = Stack([TRIAL._replace(init="constant", normalisation="none")], STORES[torch.float64], CPU, torch.float64)
     for epoch in (1, 2):
         stack.train_epoch(epoch)
     weight = stack.parameters["hidden.0.linear.weight"][0]
     torch.testing.assert_close(weight, weight[:1].expand(8, -1))
-    dropped = [replace(TRIAL, init="constant", normalisation="none", regularisation="dropout")]
+    dropped = [TRIAL._replace(init="constant", normalisation="none", regularisation="dropout")]
     stack = Stack(dropped, STORES[torch.float64], CPU, torch.float64)
     stack.train_epoch(1)
     weight = stack.parameters["hidden.0.linear.weight"][0]

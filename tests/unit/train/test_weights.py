@@ -1,7 +1,6 @@
 """Trials that go on from weights an earlier round left behind yield what they would have yielded from their start."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from trainatlas.train.pack import train_pack
 
 TRIAL = Trial("digits", "mlp(depth=1, width=16)", "relu", "kaiming_normal", "none", "sgd", "raw", 0.05, 64, 4, 0)
 KINDS = [
-    replace(TRIAL, optimizer=optimizer, learning_rate=rate, schedule=schedule, seed=seed)
+    TRIAL._replace(optimizer=optimizer, learning_rate=rate, schedule=schedule, seed=seed)
     for seed, (optimizer, rate, schedule) in enumerate(
         [
             ("sgd", 0.05, "cosine(warmup=1.0)"),
@@ -55,11 +54,11 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 
 def rung(trials: Sequence[Trial], stop: int) -> list[Trial]:
-    return [replace(trial, stop_epoch=stop) for trial in trials]
+    return [trial._replace(stop_epoch=stop) for trial in trials]
 
 
 def parents_of(trials: Sequence[Trial], stop: int, pack: str) -> dict[str, tuple[str, str]]:
-    return {trial.trial_id: (pack, replace(trial, stop_epoch=stop).trial_id) for trial in trials}
+    return {trial.trial_id: (pack, trial._replace(stop_epoch=stop).trial_id) for trial in trials}
 
 
 @pytest.mark.parametrize("probes", ["light", "full"])
@@ -75,7 +74,7 @@ def parents_of(trials: Sequence[Trial], stop: int, pack: str) -> dict[str, tuple
 def test_two_rungs_and_the_rest_yield_the_bytes_of_one_run(
     probes: Probes, changes: dict[str, str], tmp_path: Path
 ) -> None:
-    trials = [replace(trial, **changes) for trial in KINDS]
+    trials = [trial._replace(**changes) for trial in KINDS]
     weights = tmp_path / "weights"
     train(pack_of("first", rung(trials, 1), probes), tmp_path, weights)
     second = pack_of("second", rung(trials, 3), probes, parents_of(rung(trials, 3), 1, "first"))
@@ -90,7 +89,7 @@ def test_two_rungs_and_the_rest_yield_the_bytes_of_one_run(
 
 def test_those_that_go_on_need_not_have_stood_together(tmp_path: Path) -> None:
     """Some of two packs' trials, in stacks of others: the same numbers but for rounding."""
-    trials = [replace(trial, seed=seed, batch_size=64) for trial in KINDS for seed in (0, 1)]
+    trials = [trial._replace(seed=seed, batch_size=64) for trial in KINDS for seed in (0, 1)]
     train(pack_of("one", rung(trials[:6], 2)), tmp_path, tmp_path / "weights")
     train(pack_of("other", rung(trials[6:], 2), limit=2), tmp_path, tmp_path / "weights")
     chosen = trials[1:9:2]
@@ -107,7 +106,7 @@ def test_those_that_go_on_need_not_have_stood_together(tmp_path: Path) -> None:
 
 def test_alone_where_there_were_many_adam_goes_on_as_before(tmp_path: Path) -> None:
     """A stack of one takes Adam's step in one pass, which keeps something else: not where it goes on from a larger one."""
-    trials = [replace(TRIAL, optimizer="adam", learning_rate=0.01, seed=seed) for seed in (0, 1, 2)]
+    trials = [TRIAL._replace(optimizer="adam", learning_rate=0.01, seed=seed) for seed in (0, 1, 2)]
     train(pack_of("first", rung(trials, 2)), tmp_path, tmp_path / "weights")
     alone = trials[:1]
     second = pack_of("second", alone, parents=parents_of(alone, 2, "first"))
@@ -155,7 +154,7 @@ def test_weights_of_another_kind_of_run_are_not_used(probes: Probes, tmp_path: P
 
 
 def test_trials_that_ended_leave_no_weights(tmp_path: Path) -> None:
-    bad = replace(TRIAL, learning_rate=1e30, seed=9)
+    bad = TRIAL._replace(learning_rate=1e30, seed=9)
     train(pack_of("first", rung([TRIAL, bad], 2)), tmp_path, tmp_path / "weights")
     for trials, said in (([TRIAL], "goes on"), ([bad], "begins anew")):
         pack = pack_of(said, trials, parents=parents_of(trials, 2, "first"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -42,7 +41,7 @@ def _agreement_lost(
     rows: list[Row] = []
     for seed in seeds:
         for activation in activations:
-            trial = replace(base, seed=seed, activation=activation)
+            trial = base._replace(seed=seed, activation=activation)
             variant = examples(trial)
             x, y = variant.x["train"], variant.y["train"]
             for when, steps in (("before training", 0), ("after training", None)):
@@ -57,7 +56,7 @@ def _agreement_lost(
     return observations(rows)
 
 
-_RAW = replace(DIGITS, preprocessing="raw", init="xavier_normal")
+_RAW = DIGITS._replace(preprocessing="raw", init="xavier_normal")
 
 
 def sign_agreement(seeds: Sequence[int], base: Trial = _RAW) -> pd.DataFrame:

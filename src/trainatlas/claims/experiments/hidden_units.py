@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,7 @@ def mean_activation(seeds: Sequence[int], base: Trial = DIGITS) -> pd.DataFrame:
     for seed in seeds:
         distances = {}
         for activation in ("elu", "relu"):
-            trial = tuned(replace(base, seed=seed, activation=activation))
+            trial = tuned(base._replace(seed=seed, activation=activation))
             outputs = hidden_outputs(trial, trained(trial).network, "train")
             distances[activation] = [layer.mean(0).abs().mean().item() for layer in outputs]
         for number, (elu, relu) in enumerate(zip(distances["elu"], distances["relu"], strict=True), 1):
@@ -31,7 +30,7 @@ def mean_activation(seeds: Sequence[int], base: Trial = DIGITS) -> pd.DataFrame:
     return observations(rows)
 
 
-_LONGER = replace(DIGITS, epochs=24)
+_LONGER = DIGITS._replace(epochs=24)
 
 
 def coadaptation(seeds: Sequence[int], base: Trial = _LONGER) -> pd.DataFrame:
@@ -43,7 +42,7 @@ def coadaptation(seeds: Sequence[int], base: Trial = _LONGER) -> pd.DataFrame:
     for seed in seeds:
         alike = {}
         for regularisation in ("dropout", "none"):
-            trial = tuned(replace(base, seed=seed, regularisation=regularisation))
+            trial = tuned(base._replace(seed=seed, regularisation=regularisation))
             alike[regularisation] = mean_correlation(hidden_outputs(trial, trained(trial).network, "validation")[-1])
         rows.append((case_of(base), seed, "last hidden layer", alike["dropout"] - alike["none"]))
     return observations(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -37,7 +36,7 @@ def tiny_overfit(
     store = ExampleStore(torch.device("cpu"))
     for activation in activations:
         for normalisation in NORMALISATIONS:
-            base = replace(tiny_trial(steps), activation=activation, normalisation=normalisation)
+            base = tiny_trial(steps)._replace(activation=activation, normalisation=normalisation)
             for (optimizer, seed), whole in _reached(base, seeds, store).items():
                 pair = f"{activation}, {normalisation}, {optimizer}"
                 rows.append((f"{EXAMPLES} examples of {case_of(DIGITS)}", seed, pair, float(whole)))
@@ -47,7 +46,7 @@ def tiny_overfit(
 def _reached(base: Trial, seeds: Sequence[int], store: ExampleStore) -> dict[tuple[str, int], bool]:
     """Return by optimizer and seed whether a trial fits all its examples at one of the looks, as the network would be used."""
     trials = [
-        replace(base, seed=seed, optimizer=optimizer, learning_rate=rate)
+        base._replace(seed=seed, optimizer=optimizer, learning_rate=rate)
         for optimizer in OPTIMIZERS
         for seed in seeds
         for rate in RATES[optimizer]
@@ -71,8 +70,7 @@ def tiny_trial(steps: int) -> Trial:
     """
     examples = facts(DIGITS.data, Path()).examples
     test = (examples - EXAMPLES) // 2
-    return replace(
-        DIGITS,
+    return DIGITS._replace(
         init="kaiming_normal(gain=activation)",
         batch_size=EXAMPLES,
         epochs=steps,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -44,7 +43,7 @@ def noise_robustness(
     for seed in seeds:
         lost: dict[str, list[float]] = {}
         for activation in ("elu", "leaky_relu"):
-            trial = tuned(replace(base, seed=seed, activation=activation))
+            trial = tuned(base._replace(seed=seed, activation=activation))
             network, clean = trained(trial).network, evaluated(trial, trained(trial).network, "test")[1]
             lost[activation] = [clean - noisy_accuracy(trial, network, sigma, draws) for sigma in sigmas]
         for i, sigma in enumerate(sigmas):
@@ -62,7 +61,7 @@ def noisy_accuracy(trial: Trial, network: nn.Module, sigma: float, draws: int) -
 
 
 PERTURBED = {
-    "linear classifier": replace(DIGITS, network="mlp(depth=1, width=64)", activation="identity", init="xavier_normal"),
+    "linear classifier": DIGITS._replace(network="mlp(depth=1, width=64)", activation="identity", init="xavier_normal"),
     "mlp(depth=2, width=64)": DIGITS,
 }
 """Networks whose weights are perturbed: a product of two matrices, as in the lecture's picture, and an MLP."""
@@ -88,7 +87,7 @@ def perturbation(
         for seed in seeds:
             changes: dict[str, list[float]] = {}
             for preprocessing in ("mean_image", "raw"):
-                trial = tuned(replace(base, seed=seed, preprocessing=preprocessing, epochs=epochs))
+                trial = tuned(base._replace(seed=seed, preprocessing=preprocessing, epochs=epochs))
                 network = trained(trial).network
                 x, y = examples(trial).x["train"], examples(trial).y["train"]
                 changes[preprocessing] = [loss_change(network, x, y, size, draws, seed) for size in sizes]

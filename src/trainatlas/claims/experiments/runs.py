@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -105,7 +104,7 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 def tuned(trial: Trial) -> Trial:
     """Return the trial at the best of the rates that RATES has for its optimizer, by validation data."""
-    return best([replace(trial, learning_rate=rate) for rate in RATES[trial.optimizer]])
+    return best([trial._replace(learning_rate=rate) for rate in RATES[trial.optimizer]])
 
 
 Look = Callable[[list[nn.Parameter]], None]

@@ -12,7 +12,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -87,13 +86,13 @@ def weight_norm_cost(seeds: Sequence[int], base: Trial = DIGITS, repeats: int = 
 
     For the MLP and for a CNN of two blocks.
     """
-    bases = [base, replace(base, network=_CNN)]
+    bases = [base, base._replace(network=_CNN)]
     return observations(_step_ratios(seeds, bases, _normalised, ("weight",), "batch", repeats))
 
 
 def layer_norm_cost(seeds: Sequence[int], base: Trial = DIGITS, repeats: int = 7) -> pd.DataFrame:
     """Return the same for layer against batch normalisation (B9)."""
-    bases = [base, replace(base, network=_CNN)]
+    bases = [base, base._replace(network=_CNN)]
     return observations(_step_ratios(seeds, bases, _normalised, ("layer",), "batch", repeats))
 
 
@@ -105,11 +104,11 @@ Vary = Callable[[Trial, str], Trial]
 
 
 def _activated(trial: Trial, level: str) -> Trial:
-    return replace(trial, activation=level)
+    return trial._replace(activation=level)
 
 
 def _normalised(trial: Trial, level: str) -> Trial:
-    return replace(trial, normalisation=level)
+    return trial._replace(normalisation=level)
 
 
 def _step_ratios(
@@ -118,7 +117,7 @@ def _step_ratios(
     with one_thread():
         for base in bases:
             for seed in seeds:
-                trials = {level: vary(replace(base, seed=seed), level) for level in (reference, *levels)}
+                trials = {level: vary(base._replace(seed=seed), level) for level in (reference, *levels)}
                 ratios = log_ratios({level: _steps(trial) for level, trial in trials.items()}, reference, repeats)
                 for level, ratio in ratios.items():
                     yield case_of(base), seed, level, ratio

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -76,18 +75,18 @@ def adagrad_step(seeds: Sequence[int], base: Trial = DIGITS) -> pd.DataFrame:
     The effective step is the norm of the update over that of the gradient; of an epoch, the geometric mean over its steps. At
     the tuned rate.
     """
-    return _step_change(seeds, replace(base, optimizer="adagrad"))
+    return _step_change(seeds, base._replace(optimizer="adagrad"))
 
 
 def rmsprop_step(seeds: Sequence[int], base: Trial = DIGITS) -> pd.DataFrame:
     """Return the same of RMSprop (O3)."""
-    return _step_change(seeds, replace(base, optimizer="rmsprop"))
+    return _step_change(seeds, base._replace(optimizer="rmsprop"))
 
 
 def _step_change(seeds: Sequence[int], base: Trial) -> pd.DataFrame:
     rows: list[Row] = []
     for seed in seeds:
-        trial = tuned(replace(base, seed=seed))
+        trial = tuned(base._replace(seed=seed))
         sizes = np.log(steps_of(trial).effective)
         per_epoch = len(steps_of_epoch(len(examples(trial).x["train"]), trial.batch_size))
         effect = sizes[-per_epoch:].mean() - sizes[:per_epoch].mean()
@@ -104,13 +103,13 @@ def momentum_oscillation(seeds: Sequence[int], base: Trial = DIGITS) -> pd.DataF
     for seed in seeds:
         shares = {}
         for optimizer in ("momentum", "sgd"):
-            trial = tuned(replace(base, seed=seed, optimizer=optimizer))
+            trial = tuned(base._replace(seed=seed, optimizer=optimizer))
             shares[optimizer] = float(np.mean(steps_of(trial).sign_changes))
         rows.append((case_of(base), seed, "all steps", shares["momentum"] - shares["sgd"]))
     return observations(rows)
 
 
-_ADAM = replace(DIGITS, learning_rate=1e-3)
+_ADAM = DIGITS._replace(learning_rate=1e-3)
 
 
 def bias_correction(seeds: Sequence[int], base: Trial = _ADAM, steps: int = 100) -> pd.DataFrame:
@@ -123,7 +122,7 @@ def bias_correction(seeds: Sequence[int], base: Trial = _ADAM, steps: int = 100)
         for beta2 in (0.999, 0.99):
             losses = []
             for corrected in (False, True):
-                trial = replace(base, seed=seed, optimizer=f"adam(beta2={beta2}, bias_correction={corrected})")
+                trial = base._replace(seed=seed, optimizer=f"adam(beta2={beta2}, bias_correction={corrected})")
                 losses.append(evaluated(trial, trained(trial, steps).network, "train")[0])
             rows.append((case_of(base), seed, f"beta2={beta2:g}", math.log(losses[0] / losses[1])))
     return observations(rows)

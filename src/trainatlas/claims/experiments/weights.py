@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -19,7 +18,7 @@ NEAR_ZERO = 1e-3
 """Absolute value below which a weight counts as near zero."""
 
 
-_LONGER = replace(DIGITS, epochs=24)
+_LONGER = DIGITS._replace(epochs=24)
 
 
 def weight_sparsity(seeds: Sequence[int], base: Trial = _LONGER) -> pd.DataFrame:
@@ -32,7 +31,7 @@ def weight_sparsity(seeds: Sequence[int], base: Trial = _LONGER) -> pd.DataFrame
         share = {}
         for penalty, strengths in STRENGTHS.items():
             levels = [f"{penalty}(strength={strength})" for strength in strengths]
-            trial = best([replace(base, seed=seed, regularisation=level) for level in levels])
+            trial = best([base._replace(seed=seed, regularisation=level) for level in levels])
             share[penalty] = near_zero(trained(trial).network)
         rows.append((case_of(base), seed, f"|w| < {NEAR_ZERO:g}", share["l1"] - share["l2"]))
     return observations(rows)

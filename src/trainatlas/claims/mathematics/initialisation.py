@@ -7,7 +7,6 @@ a correct draw fails once in two million, and the draws follow from the seeds.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ def identical_units() -> list[Check]:
     checks = []
     expected = _bias_alone(trial, store)
     for activation in ("relu", "tanh"):
-        parameters = _trained(replace(trial, activation=activation), store)
+        parameters = _trained(trial._replace(activation=activation), store)
         others = max(value.abs().max().item() for name, value in parameters.items() if name != "output.bias")
         deviation = (parameters["output.bias"] - expected).abs().max().item()
         start = f"{activation} from zeros"
@@ -52,7 +51,7 @@ def identical_units() -> list[Check]:
         ]
     for activation in ("relu", "tanh", "sigmoid"):
         for value in (0.1, -0.05, 0.2):
-            same = replace(trial, activation=activation, init=f"constant(value={value})")
+            same = trial._replace(activation=activation, init=f"constant(value={value})")
             parameters = _trained(same, store)
             units = [parameters[f"hidden.{i}.linear.{part}"] for i in range(2) for part in ("weight", "bias")]
             spread = max((unit - unit[0]).abs().max().item() for unit in units)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -72,7 +71,7 @@ def first_loss() -> list[Check]:
     weight = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     sums = {"l1": float(np.abs(weight.numpy()).sum()), "l2": float((weight.numpy() ** 2).sum()) / 2}
     for name, total in sums.items():
-        penalised = replace(trial, regularisation=f"{name}(strength=0.3)")
+        penalised = trial._replace(regularisation=f"{name}(strength=0.3)")
         added = StackedRegularisation([penalised.regularisation], ["w"]).penalties({"w": weight}).item()
         checks.append(Check(f"what {name} of strength 0.3 adds to the loss", 0.3 * total, added, 1e-12))
     return checks

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,7 +24,7 @@ def gradient_signs() -> list[Check]:
     x = torch.rand(40, *_SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     checks = []
     for activation in ("sigmoid", "relu", "softplus"):
-        network = _network(replace(_TRIAL, activation=activation, init="kaiming_normal(bias=0.1)"))
+        network = _network(_TRIAL._replace(activation=activation, init="kaiming_normal(bias=0.1)"))
         agreeing = neurons = 0
         worst = 0.0
         for i, example in enumerate(x):
@@ -71,7 +69,7 @@ def linear_networks() -> list[Check]:
     """
     x = torch.randn(40, *_SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     y = torch.arange(40) % _CLASSES
-    network = _network(replace(_TRIAL, activation="identity", init="kaiming_normal(bias=0.1)"))
+    network = _network(_TRIAL._replace(activation="identity", init="kaiming_normal(bias=0.1)"))
     product, shift = torch.eye(16, dtype=torch.float64), torch.zeros(16, dtype=torch.float64)
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
     with torch.no_grad():
@@ -79,7 +77,7 @@ def linear_networks() -> list[Check]:
             product, shift = layer.weight @ product, layer.weight @ shift + layer.bias
         logits = network(x)
         deviation = (logits - (x.flatten(1) @ product.T + shift)).abs().max().item()
-    stepped = _network(replace(_TRIAL, activation="binary_step"))
+    stepped = _network(_TRIAL._replace(activation="binary_step"))
     F.cross_entropy(stepped(x), y).backward()  # type: ignore[no-untyped-call]
     gradients = {name: _largest(parameter.grad) for name, parameter in stepped.named_parameters()}
     last = float(gradients["output.weight"] > 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +30,8 @@ def training_statistics() -> list[Check]:
         plain, shifted = _write(Path(folder))
         store = ExampleStore(torch.device("cpu"), torch.float64, folder=Path(folder))
         for level in PREPROCESSINGS:
-            before = store.variant(replace(_BASE, data=plain, preprocessing=level)).x
-            after = store.variant(replace(_BASE, data=shifted, preprocessing=level)).x
+            before = store.variant(_BASE._replace(data=plain, preprocessing=level)).x
+            after = store.variant(_BASE._replace(data=shifted, preprocessing=level)).x
             moved = (before["train"] - after["train"]).abs().max().item()
             checks.append(Check(f"{level}: change of the training part with a shifted test part", 0.0, moved, 0.0))
             tested = float(not torch.allclose(before["test"], after["test"]))

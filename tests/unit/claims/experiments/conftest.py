@@ -1,7 +1,6 @@
 """What tests of experiments share: budgets of seconds, and what every table of observations must be."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from trainatlas.study.trial import Trial
 @pytest.fixture
 def short() -> Trial:
     """Two layers of eight units for two epochs."""
-    return replace(DIGITS, network="mlp(depth=2, width=8)", epochs=2)
+    return DIGITS._replace(network="mlp(depth=2, width=8)", epochs=2)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Shares of neurons whose weight gradients agree in sign are those of gradients taken example by example."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from trainatlas.study.trial import Trial
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
 @pytest.mark.parametrize("size", [1, 5])
 def test_agreement_is_that_of_the_mean_of_single_gradients(short: Trial, activation: str, size: int) -> None:
-    trial = replace(short, activation=activation, preprocessing="raw")
+    trial = short._replace(activation=activation, preprocessing="raw")
     network, variant = trained(trial, 4).network, examples(trial)
     x, y = variant.x["train"][:size], variant.y["train"][:size]
     total = np.zeros((8, 8))
@@ -39,11 +38,11 @@ def test_one_example_gives_one_sign_and_a_batch_takes_it_away(short: Trial, well
 
 
 def test_outputs_of_either_sign_have_next_to_nothing_to_lose(short: Trial, well_formed: Callable[..., None]) -> None:
-    base = replace(short_raw(short), network="mlp(depth=2, width=32)")
+    base = short_raw(short)._replace(network="mlp(depth=2, width=32)")
     control = sign_agreement_tanh([1], base)
     well_formed(control, [1], ["tanh, before training", "tanh, after training"])
     assert control["effect"].abs().max() < 0.05
 
 
 def short_raw(short: Trial) -> Trial:
-    return replace(short, preprocessing="raw", init="xavier_normal")
+    return short._replace(preprocessing="raw", init="xavier_normal")

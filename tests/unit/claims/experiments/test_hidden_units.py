@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +48,7 @@ def test_mean_activation_is_the_distance_of_units_from_zero_mean(
     first = {}
     for activation, function in (("elu", lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0)))),
                                  ("relu", lambda z: np.maximum(z, 0))):  # fmt: skip
-        trial = tuned(replace(short, seed=1, activation=activation))
+        trial = tuned(short._replace(seed=1, activation=activation))
         values = {name: value.detach().numpy() for name, value in trained(trial).network.named_parameters()}
         x = examples(trial).x["train"].flatten(1).numpy()
         outputs = function(x @ values["hidden.0.linear.weight"].T + values["hidden.0.linear.bias"])

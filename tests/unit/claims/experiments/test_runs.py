@@ -1,7 +1,5 @@
 """The plain loop as experiments use it: trained once, judged as scikit-learn judges, watched without a trace."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -18,7 +16,7 @@ from trainatlas.train.reference import train_reference
 
 def test_a_trial_is_trained_once_and_as_the_plain_loop_trains_it(short: Trial) -> None:
     run = trained(short)
-    assert trained(replace(short)) is run
+    assert trained(short._replace()) is run
     assert run.losses == train_reference(short, ExampleStore(torch.device("cpu"))).losses
     assert len(trained(short, 3).losses) == 3
 
@@ -44,13 +42,13 @@ def test_a_network_that_is_not_finite_has_infinite_loss(short: Trial) -> None:
 def test_tuning_takes_the_best_validation_accuracy(short: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(runs.RATES, "momentum", (1e-5, 0.05, 1e4))
     assert tuned(short).learning_rate == 0.05
-    judged = {rate: evaluated(short, trained(replace(short, learning_rate=rate)).network, "validation")[1]
+    judged = {rate: evaluated(short, trained(short._replace(learning_rate=rate)).network, "validation")[1]
               for rate in (1e-5, 0.05, 1e4)}  # fmt: skip
     assert max(judged, key=lambda rate: judged[rate]) == 0.05
 
 
 def test_a_watched_trial_is_the_same_and_nobody_looks_afterwards(short: Trial) -> None:
-    trial, seen = replace(short, optimizer="sgd", learning_rate=0.1), []
+    trial, seen = short._replace(optimizer="sgd", learning_rate=0.1), []
     start: list[list[Tensor]] = []
 
     def before(parameters: list[nn.Parameter]) -> None:
@@ -81,7 +79,7 @@ def test_hidden_outputs_are_those_of_the_layers_by_hand(short: Trial) -> None:
 
 
 def test_hidden_outputs_are_as_the_network_would_be_used(short: Trial) -> None:
-    trial = replace(short, regularisation="dropout")
+    trial = short._replace(regularisation="dropout")
     network = trained(trial).network
     first, second = (hidden_outputs(trial, network, "test")[1] for _ in range(2))
     assert torch.equal(first, second)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -93,7 +92,7 @@ def test_every_level_is_timed_under_its_own_name(
     assert timing.layer_norm_cost([1], short)["effect"].to_list() == pytest.approx([math.log(5 / 2)] * 2)
     seconds = {"relu": 2.0, "sigmoid": 4.0, "tanh": 1.0, "elu": 2.0}
     monkeypatch.setattr(timing, "step_seconds", lambda trial, steps: [seconds[trial.activation]] * steps)
-    table = timing.activation_share([1], replace(short, epochs=1)).set_index("pair")["effect"]
+    table = timing.activation_share([1], short._replace(epochs=1)).set_index("pair")["effect"]
     assert table.to_dict() == pytest.approx({"sigmoid": math.log(2), "tanh": -math.log(2), "elu": 0.0})
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from trainatlas.study.trial import Trial
 
 
 def test_the_effective_step_of_gradient_descent_is_its_rate(short: Trial) -> None:
-    steps = steps_of(replace(short, optimizer="sgd", learning_rate=0.1))
+    steps = steps_of(short._replace(optimizer="sgd", learning_rate=0.1))
     assert len(steps.effective) == 32
     assert steps.effective == pytest.approx([0.1] * 32, rel=1e-3)
 
@@ -81,13 +80,13 @@ def test_momentum_averages_signs(short: Trial, well_formed: Callable[..., None])
 
 
 def test_bias_correction_compares_losses_after_the_same_steps(short: Trial, well_formed: Callable[..., None]) -> None:
-    base = replace(short, learning_rate=1e-3)
+    base = short._replace(learning_rate=1e-3)
     table = bias_correction([1], base, steps=5)
     well_formed(table, [1], ["beta2=0.999", "beta2=0.99"])
     assert bias_correction([1], base, steps=0)["effect"].to_list() == [0, 0]
     losses = [
         evaluated(trial, trained(trial, 5).network, "train")[0]
-        for trial in (replace(base, seed=1, optimizer=text) for text in ("adam(bias_correction=False)", "adam"))
+        for trial in (base._replace(seed=1, optimizer=text) for text in ("adam(bias_correction=False)", "adam"))
     ]
     assert table.set_index("pair").loc["beta2=0.999", "effect"] == pytest.approx(
         np.log(losses[0] / losses[1]), abs=1e-5

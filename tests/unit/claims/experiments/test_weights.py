@@ -1,7 +1,6 @@
 """Weights near zero are counted, biases left out."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -25,6 +24,6 @@ def test_a_strong_l1_penalty_leaves_more_weights_near_zero_than_a_strong_l2_pena
     short: Trial, monkeypatch: pytest.MonkeyPatch, well_formed: Callable[..., None]
 ) -> None:
     monkeypatch.setattr(weights, "STRENGTHS", {"l1": (1e-2,), "l2": (1e-2,)})
-    table = weight_sparsity([1], replace(short, epochs=8))
+    table = weight_sparsity([1], short._replace(epochs=8))
     well_formed(table, [1], ["|w| < 0.001"])
     assert table["effect"].item() > 0.05
