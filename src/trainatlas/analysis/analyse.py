@@ -24,9 +24,10 @@ from trainatlas.analysis.layers import histogram_choice, layer_gains, layer_summ
 from trainatlas.analysis.order import TrialOrder
 from trainatlas.analysis.performance_profiles import profiles
 from trainatlas.analysis.ranks import ranks
+from trainatlas.analysis.rates import range_edges, rate_laws
 from trainatlas.analysis.robust import robust
 from trainatlas.analysis.screening import Progress, abort_rule, screening
-from trainatlas.analysis.search import range_edges, rate_laws, search_tables
+from trainatlas.analysis.search import search_tables
 from trainatlas.analysis.search_rounds import read_regions, search_rounds
 from trainatlas.analysis.stability import stability
 from trainatlas.analysis.summaries import (

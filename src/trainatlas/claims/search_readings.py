@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from trainatlas.analysis.importance import importance, parameter_columns
+from trainatlas.analysis.rates import range_edges, rate_laws
 from trainatlas.analysis.screening import Progress, abort_rule, screening
-from trainatlas.analysis.search import range_edges, rate_laws, search_tables
+from trainatlas.analysis.search import search_tables
 from trainatlas.analysis.tables import CURVE_COLUMNS, scan_table
 from trainatlas.claims.config import Part
 from trainatlas.claims.evidence import Evidence, checked

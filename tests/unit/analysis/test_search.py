@@ -11,15 +11,13 @@ from scipy import stats
 
 from trainatlas.analysis.columns import RANGE_EDGE_COLUMNS, RATE_LAW_COLUMNS, SEARCH_COLUMNS, SEARCH_DIFFERENCE_COLUMNS
 from trainatlas.analysis.intervals import between_groups, wilson
+from trainatlas.analysis.rates import FEW_DRAWS, range_edges, rate_laws
 from trainatlas.analysis.search import (
-    FEW_DRAWS,
     chances_of_best,
     grid_shapes,
     pools,
     quantiles_of_best,
     random_search,
-    range_edges,
-    rate_laws,
     search_accuracy,
     search_tables,
 )
