@@ -7,7 +7,9 @@ in the next, and one that ran out of memory needs more.
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from trainatlas.costs import start_seconds
+from trainatlas.costs import measured_mebibytes, mebibytes, start_seconds
 from trainatlas.study.checksums import CHECKSUMS
 from trainatlas.study.config import Study
 from trainatlas.study.dealing import Labour
@@ -26,8 +28,10 @@ from trainatlas.study.planning import (
     Price,
     Structure,
     existing_homes,
+    pack_path,
     plan_round,
     planned_rounds,
+    read_pack,
     read_plan,
     read_summary,
 )
@@ -36,6 +40,9 @@ from trainatlas.workflow import pack_seconds
 
 TIME_MARGIN = 2.0
 """A job asks for so many times the seconds that its pack is predicted to take."""
+
+MEMORY_MARGIN = 1.3
+"""And for so many times the memory."""
 
 START_MINUTES = 5
 """Minutes on top of that: two Snakemakes, libraries from a slow file system, data."""
@@ -74,18 +81,56 @@ class Requests:
             return 0
         return attempt * minutes_asked(pack_seconds(results, pack))
 
-    def mebibytes(self, attempt: int) -> int:
-        """Return the MiB that an attempt asks for: more each time, whereas what training keeps to stays as it is.
+    def mebibytes(self, results: Path, pack: str, attempt: int) -> int:
+        """Return the MiB that an attempt at training a pack asks for; what training keeps to where no scheduler is at work.
 
-        Stacks cut for another memory would be rounded otherwise, and the tables differ in their last digits.
+        The first attempt asks for what the pack is predicted to take, but no more than what training keeps to. Later ones ask for
+        that limit and its multiples, whereas the limit itself stays: stacks cut for another memory would be rounded otherwise,
+        and the tables differ in their last digits.
         """
-        return (self.memory + SNAKEMAKE_MIB) * attempt if self.tries() else self.memory
+        if not self.tries():
+            return self.memory
+        predicted = MEMORY_MARGIN * predicted_mebibytes(results, pack)
+        if not 0 < predicted < self.memory:
+            return (self.memory + SNAKEMAKE_MIB) * attempt
+        return (self.memory + SNAKEMAKE_MIB) * (attempt - 1) or math.ceil(predicted / 100) * 100 + SNAKEMAKE_MIB
 
     def tries_left(self, attempt: int) -> int:
         """Return how often training may be tried, this attempt included; 0 where the pack is to be given up."""
         if self.tries() < FEWEST_TRIES:
             return 1
         return max(self.tries() - attempt, 0)
+
+
+def predicted_mebibytes(results: Path, pack: str) -> float:
+    """Return the MiB that training a pack is predicted to take, Snakemake aside; 0 where there is no such pack.
+
+    The estimate of its largest stack (`trainatlas.costs.mebibytes`), times the largest ratio of measured to estimated among
+    the packs that the study has trained, for what a GPU's driver or another version of torch takes.
+    """
+    raw = results / "raw"
+    trained = frozenset(entry.name for entry in os.scandir(raw)) if raw.is_dir() else frozenset()
+    return _estimated_mebibytes(pack_path(results, pack)) * _measured_over_estimated(results, trained)
+
+
+@functools.lru_cache(maxsize=4096)
+def _estimated_mebibytes(path: Path) -> float:
+    try:
+        pack = read_pack(path)
+    except UserError:  # the job will say so
+        return 0.0
+    return max(mebibytes(stack, pack.folder) for stack in pack.stacks)
+
+
+@functools.lru_cache(maxsize=64)
+def _measured_over_estimated(results: Path, trained: frozenset[str]) -> float:
+    ratios = [
+        measured / estimated
+        for pack in trained
+        if (measured := measured_mebibytes(results / "raw" / pack))
+        and (estimated := _estimated_mebibytes(pack_path(results, pack)))
+    ]
+    return max(ratios, default=1.0)
 
 
 def minutes_asked(seconds: float) -> int:

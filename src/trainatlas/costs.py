@@ -22,6 +22,7 @@ from pathlib import Path
 from trainatlas.catalogue import structure
 from trainatlas.data.datasets import facts
 from trainatlas.data.preprocessing import PREPROCESSINGS
+from trainatlas.data.published import SOURCES
 from trainatlas.model.activations import pieces
 from trainatlas.model.architectures import NETWORKS, STAGES
 from trainatlas.study.config import Probes
@@ -39,6 +40,14 @@ _WEIGHT = 4e-9  # of a parameter's update
 _PROBED_OUTPUT = 7e-9  # of a layer's output where units are looked at
 _STACK = 0.3  # of a stack's start and end
 _CHUNK = 128
+
+# MiB of a process with its libraries, and how often numbers are held at once, fitted to 52 packs of 8 to 88 trials
+# (docs/performance.md).
+_PROCESS = 530.0
+_LOADED_COPIES = 1.2  # of a data set as its files give it, one byte a number
+_VARIANT_COPIES = 1.9  # of the examples of a seed and a preprocessing
+_WEIGHT_COPIES = 7.6
+_OUTPUT_COPIES = {"linear": 18.0, "convolution": 26.0}
 
 # How much dearer a step is than with the plainest level of the factor: docs/performance.md, "What a level costs".
 _STEP_FACTORS: dict[str, dict[str, float]] = {
@@ -135,6 +144,28 @@ def estimate(stack: Sequence[Trial], probes: Probes, folder: Path = Path()) -> f
     return _STACK + calls + trials * looking + steps * step * shared * own
 
 
+def mebibytes(stack: Sequence[Trial], folder: Path = Path()) -> float:
+    """Return the MiB that a process takes that trains a stack on the CPU, by counted numbers; parameters as for `estimate`.
+
+    What training keeps to is predicted with torch, and with more room (`trainatlas.train.memory`).
+    """
+    lead = stack[0]
+    sizes, work, known = _sizes(lead, folder), _work(lead, folder), facts(lead.data, folder)
+    example = math.prod(known.shape)
+    published = SOURCES.get(name_of(lead.data))
+    loaded = (sum(published.counts) if published else known.examples) * example
+    variants = len({(trial.seed, trial.preprocessing) for trial in stack}) * sum(sizes) * example
+    outputs = len(stack) * lead.batch_size * work.outputs
+    copies = _OUTPUT_COPIES["convolution" if work.multiplications["convolution"] else "linear"]
+    numbers = _VARIANT_COPIES * variants + _WEIGHT_COPIES * len(stack) * work.weights + copies * outputs
+    return _PROCESS + (_LOADED_COPIES * loaded + 4 * numbers) / 2**20
+
+
+def measured_mebibytes(raw: Path) -> float:
+    """Return the largest resident memory of the job that trained a pack into `raw`, in MiB; 0 where no table says."""
+    return max(_column_of(raw / "pack.csv", "peak_memory_mib"), default=0.0)
+
+
 def structure_key(trial: Trial) -> str:
     """Return 12 hexadecimal digits that stacks of one structure share."""
     return hashlib.sha256(repr(structure(trial)).encode()).hexdigest()[:12]
@@ -158,14 +189,22 @@ def calibrated(results: Path, folder: Path, others: Sequence[Path] = ()) -> Pric
 
 def start_seconds(results: Path) -> float:
     """Return what a job took to start, the median of the packs trained in `results`; START where there are none."""
-    found = []
-    for path in sorted((results / "raw").glob("*/pack.csv")):
-        with (
-            contextlib.suppress(OSError, ValueError, KeyError, TypeError),
-            path.open(encoding="utf-8", newline="") as file,
-        ):
-            found += [_positive(float(row["start_seconds"])) for row in csv.DictReader(file)]
+    found = [
+        seconds
+        for path in sorted((results / "raw").glob("*/pack.csv"))
+        for seconds in _column_of(path, "start_seconds")
+    ]
     return statistics.median(found) if found else START
+
+
+def _column_of(path: Path, name: str) -> list[float]:
+    """Return the positive numbers of a column; none of a table that is not there, or broken."""
+    with (
+        contextlib.suppress(OSError, ValueError, KeyError, TypeError),
+        path.open(encoding="utf-8", newline="") as file,
+    ):
+        return [_positive(float(row[name])) for row in csv.DictReader(file)]
+    return []
 
 
 def measured_ratios(results: Path) -> dict[str, float]:

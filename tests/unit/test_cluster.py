@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from trainatlas.catalogue import structure
-from trainatlas.cluster import Requests, estimate, read_profile
-from trainatlas.costs import calibrated
+from trainatlas.cluster import Requests, estimate, predicted_mebibytes, read_profile
+from trainatlas.costs import calibrated, mebibytes
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
-from trainatlas.study.planning import plan_round
+from trainatlas.study.planning import plan_round, read_pack
 from trainatlas.study.rounds import plan_of_round
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,14 +48,47 @@ def test_time_and_memory_are_asked_for_with_a_margin_and_grow_with_each_attempt(
     first, second = asks.minutes(tmp_path, "a", 1), asks.minutes(tmp_path, "a", 2)
     assert 2 * 20 <= first <= 60 and second == 2 * first
     assert 0 < asks.minutes(tmp_path, "not planned", 1) < first
-    assert asks.mebibytes(1) > 4000 and asks.mebibytes(3) == 3 * asks.mebibytes(1)
+    known_nothing = [asks.mebibytes(tmp_path, "a", attempt) for attempt in (1, 2, 3)]
+    assert known_nothing[0] > 4000 and known_nothing == [known_nothing[0] * attempt for attempt in (1, 2, 3)]
+
+
+@pytest.fixture
+def planned(tiny: dict[str, Any], study_of: Callable[..., Any], tmp_path: Path) -> tuple[Path, str]:
+    """Return the results folder of a study that was planned, and one of its packs."""
+    summary = plan_round(study_of(tiny), tmp_path, 1, structure)
+    return tmp_path, summary["packs"][0]
+
+
+def test_a_first_attempt_asks_for_the_memory_a_pack_is_predicted_to_take_and_further_ones_for_all_it_may(
+    requests: Callable[[int], Requests], planned: tuple[Path, str]
+) -> None:
+    asks = requests(4)
+    first, second, third = (asks.mebibytes(*planned, attempt) for attempt in (1, 2, 3))
+    pack = read_pack(planned[0] / "packs" / f"{planned[1]}.json")
+    estimated = max(mebibytes(stack) for stack in pack.stacks)
+    assert 500 < estimated < 1000 and estimated * 1.3 + 500 <= first <= estimated * 1.3 + 600
+    assert (second, third) == (4500, 9000)
+    assert Requests(600, Tries(4)).mebibytes(*planned, 1) == 1100, "never more than training keeps to"
+
+
+def test_memory_is_predicted_by_what_packs_of_the_study_took(
+    requests: Callable[[int], Requests], planned: tuple[Path, str]
+) -> None:
+    results, pack = planned
+    before = predicted_mebibytes(results, pack)
+    for name, measured in ((pack, 2 * before), ("unknown", 1e6)):
+        raw = results / "raw" / name
+        raw.mkdir(parents=True)
+        (raw / "pack.csv").write_text(f"pack,peak_memory_mib\n{name},{measured}\n", encoding="utf-8")
+    assert predicted_mebibytes(results, pack) == pytest.approx(2 * before)
+    assert requests(4).mebibytes(results, pack, 1) - 500 == pytest.approx(1.3 * 2 * before, abs=100)
 
 
 def test_on_one_machine_there_is_no_limit_and_memory_is_what_training_keeps_to(
     requests: Callable[[int], Requests], tmp_path: Path
 ) -> None:
     asks = requests(0)
-    assert (asks.minutes(tmp_path, "a", 1), asks.mebibytes(1), asks.tries_left(1)) == (0, 4000, 1)
+    assert (asks.minutes(tmp_path, "a", 1), asks.mebibytes(tmp_path, "a", 1), asks.tries_left(1)) == (0, 4000, 1)
 
 
 @pytest.mark.parametrize(("tries", "left"), [(1, [1]), (2, [1, 1]), (3, [2, 1, 0]), (4, [3, 2, 1, 0])])

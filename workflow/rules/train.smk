@@ -19,7 +19,9 @@ rule train:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: asks.mebibytes(attempt),
+        mem_mb=lambda wildcards, attempt: asks.mebibytes(
+            settings.results_of(wildcards.study), wildcards.pack, attempt
+        ),
         runtime=lambda wildcards, attempt: asks.minutes(
             settings.results_of(wildcards.study), wildcards.pack, attempt
         ),
