@@ -6,12 +6,14 @@ Every sentence about an effect is made from a row of verdicts.csv, and none is m
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from trainatlas.claims.config import Claim, ClaimSet
 from trainatlas.claims.verdicts import VERDICTS
@@ -30,6 +32,9 @@ SIGNS = {
     "mixed": "±\u00a0mixed",
 }
 """Verdicts with a sign of their own: they are told apart without colour."""
+
+TITLE_WIDTH = 122
+"""Letters that a row's title in a figure has on a line."""
 
 _NOTE = (
     "Intervals are 95 % over seeds; p is corrected for all rows of the chapter (Holm). Supported: the interval lies wholly where "
@@ -251,8 +256,10 @@ def _checks(checks: pd.DataFrame) -> Table:
 
 def _forest(claim: Claim, own: pd.DataFrame, evidence: pd.DataFrame) -> Figure:
     """Draw each row's effect with its interval and the effects of its seeds; what is expected is shaded."""
-    canvas, axes = canvas_of(len(own), 1, 0.5 + 0.62 * len(own), share=False)
-    for axis, row in zip(axes[:, 0], own.to_dict("records"), strict=True):
+    titles = [textwrap.fill(f"{row['what']} – {row['case']}", TITLE_WIDTH) for row in own.to_dict("records")]
+    lines = sum(1 + title.count("\n") for title in titles)
+    canvas, axes = canvas_of(len(own), 1, 0.1 + 0.7 * len(own) + 0.14 * lines, share=False)
+    for axis, row, title in zip(axes[:, 0], own.to_dict("records"), titles, strict=True):
         own_rows = evidence[
             (evidence["claim"] == claim.id)
             & (evidence["part"] == row["part"])
@@ -260,6 +267,7 @@ def _forest(claim: Claim, own: pd.DataFrame, evidence: pd.DataFrame) -> Figure:
             & (evidence["case"] == row["case"])
         ]
         _strip(axis, row, own_rows.groupby("seed")["effect"].mean().to_numpy())
+        axis.set_title(title, loc="left", fontsize=7.5)
     supported, refuted = ((own["verdict"] == verdict).sum() for verdict in ("supported", "refuted"))
     caption = (
         "Each row: the effect with its 95 % interval (line), the mean of each seed (dots), and where the claim expects the "
@@ -292,11 +300,21 @@ def _strip(axis: Axes, row: Row, by_seed: np.ndarray) -> None:
     axis.plot([effect], [0.7], "D", color="#222222", markersize=4.5)
     axis.axvline(1.0 if ratio else 0.0, color="#888888", linewidth=0.8, linestyle=(0, (3, 2)))
     axis.set_xlim(left, right)
+    if ratio:
+        _plain_ticks(axis, math.log10(right / left))
     axis.set_ylim(0, 1)
     axis.set_yticks([])
     unit = "ratio" if ratio else "percentage points" if factor != 1 else "difference"
     axis.set_xlabel(unit, labelpad=1)
-    axis.set_title(f"{row['what']} – {row['case']}", loc="left", fontsize=7.5)
+
+
+def _plain_ticks(axis: Axes, decades: float) -> None:
+    """Write numbers on a log axis out, unless it spans more than three decades."""
+    if decades > 3:
+        return
+    axis.xaxis.set_major_locator(MaxNLocator(6) if decades < 1 else LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _literature(literature: pd.DataFrame) -> Section:
