@@ -23,7 +23,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -298,8 +298,9 @@ def form_stacks(trials: Iterable[Trial], structure: Structure, limit: int = STAC
 
 
 _IN_STACK = ("optimizer", "preprocessing", "init", "learning_rate", "seed", *Trial._fields)
-_order_in_stack = attrgetter(*_IN_STACK)
-_order_of_examples = attrgetter("preprocessing", "seed", *_IN_STACK)
+_order_in_stack, _order_of_examples = (
+    itemgetter(*map(Trial._fields.index, names)) for names in (_IN_STACK, ("preprocessing", "seed", *_IN_STACK))
+)
 
 
 def _digest(probes: str, trial_ids: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import lru_cache
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, NamedTuple, get_type_hints
 
 TRAINING_VERSION = 5
@@ -79,11 +79,13 @@ class Trial(NamedTuple):
 
     def canonical_json(self) -> str:
         """Return the configuration as JSON: keys sorted, defaults left out, no spaces."""
-        return _templates(*_repeated(self))[0] % _numbers(self)
+        text: str = _templates(*_repeated(self))[0] % _numbers(self)
+        return text
 
     def json(self) -> str:
         """Return the same as files have it, with spaces and whatever letters there are."""
-        return _templates(*_repeated(self))[1] % _numbers(self)
+        text: str = _templates(*_repeated(self))[1] % _numbers(self)
+        return text
 
     @property
     def trial_id(self) -> str:
@@ -124,7 +126,7 @@ DEFAULT_LEVELS: dict[str, str] = {factor: DEFAULTS[factor] for factor in FACTORS
 # have places in it. Whatever else trials are is the same for many of them, and so is the template.
 _NUMBERS = sorted(name for name in Trial._fields if name not in DEFAULTS and FIELD_TYPES[name] is not str)
 _REPEATED = [name for name in Trial._fields if name not in _NUMBERS]
-_numbers, _repeated = attrgetter(*_NUMBERS), attrgetter(*_REPEATED)
+_numbers, _repeated = (itemgetter(*map(Trial._fields.index, names)) for names in (_NUMBERS, _REPEATED))
 _STYLES = ((",", ":", json.JSONEncoder().encode), (", ", ": ", json.JSONEncoder(ensure_ascii=False).encode))
 
 
