@@ -230,11 +230,12 @@ def write_plan(
     parents: dict[str, tuple[str, str]] = {}
     shares: dict[str, float] = {}  # of a trial's epochs that are left to train, where it goes on from another
     fresh: dict[tuple[Probes, bool], list[Trial]] = {}
+    probes_at = {stage: probes_of(study, stage) for stage in {item.stage for item in planned}}
     for item in planned:
         trial_id = ids[id(item.trial)]
         if trial_id in homes:
             continue
-        fresh.setdefault((probes_of(study, item.stage), item.parent is not None), []).append(item.trial)
+        fresh.setdefault((probes_at[item.stage], item.parent is not None), []).append(item.trial)
         if item.parent is not None:
             parents[trial_id] = (homes[item.parent.trial_id], item.parent.trial_id)
             shares[trial_id] = 1 - item.parent.last_epoch / item.trial.last_epoch
@@ -257,7 +258,7 @@ def write_plan(
             homes.update(dict.fromkeys(members, pack.pack_id))
     placed = ((ids[id(item.trial)], item) for item in planned)
     rows = [(trial_id, item.sample, item.stage, homes[trial_id]) for trial_id, item in placed]
-    rows.sort()
+    rows.sort(key=itemgetter(0))
     packs = sorted({row[3] for row in rows})
     summary = {
         "round": number,
