@@ -38,6 +38,7 @@ STAGES = {
         "",
         ["trials.csv", "curves.csv", "layers.csv", "histograms.csv", "packs.csv", "selected.csv"],
     ),
+    "time": ("time", "", ["timing.csv"]),
     "analyse": ("analyse", "", ["analysis/*.csv"]),
     "report": ("report", "", ["index.html", "report.pdf"]),
 }

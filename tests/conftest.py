@@ -27,6 +27,7 @@ from trainatlas.report.render import write_report
 from trainatlas.study.config import Study, load_study
 from trainatlas.study.planning import known_outcomes, pack_path, plan_round, read_pack
 from trainatlas.train.pack import train_pack
+from trainatlas.train.timing import time_steps
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -205,7 +206,9 @@ def built_report(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
         (folder / "tiny.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
         study, results = load_study(folder / "tiny.yaml", TABLES), folder / "results"
         prepare(study, results)
-        write_analysis(run_stages(study, results), results)
+        run_stages(study, results)
+        time_steps(study, results, torch.device("cpu"))
+        write_analysis(analyse(study, read_gathered(study, results)), results)
         write_report(study, results, folder / "reports")
 
     folder = made_once(tmp_path_factory, "built", make)

@@ -60,6 +60,10 @@ PackMinutes = Annotated[
         help="Predicted minutes of a pack for a scheduler; 0: packs for this machine's workers.",
     ),
 ]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(envvar="TRAINATLAS_DEVICE", help="cuda: a GPU that no other job uses; auto: one where there is any."),
+]
 Profile = Annotated[str | None, typer.Option(help="One of the study's profiles, such as quick.")]
 
 
@@ -213,12 +217,7 @@ def train(
             help="Seconds in which an epoch may still be ended after SIGTERM or SIGINT.",
         ),
     ] = 20.0,
-    device: Annotated[
-        Device,
-        typer.Option(
-            envvar="TRAINATLAS_DEVICE", help="cuda: a GPU that no other job uses; auto: one where there is any."
-        ),
-    ] = Device.auto,
+    device: DeviceOption = Device.auto,
     limit_minutes: Annotated[
         float, typer.Option(min=0, help="A scheduler's time limit, near which training stops by itself; 0: none.")
     ] = 0.0,
@@ -348,6 +347,25 @@ def aggregate(study: StudyFile, results: Results = _RESULTS, profile: Profile = 
 
     checked = load_study(study, TABLES, profile)
     gather(checked, results / checked.name)
+
+
+@app.command("time")
+def time_study(
+    study: StudyFile, results: Results = _RESULTS, profile: Profile = None, device: DeviceOption = Device.auto
+) -> None:
+    """Time an optimizer step of every kind of network, each trained alone: what seconds to targets rest on."""
+    from trainatlas.catalogue import TABLES
+    from trainatlas.study.config import load_study
+
+    checked = load_study(study, TABLES, profile)
+    from trainatlas.train.devices import hold_device, slots_folder
+    from trainatlas.train.pack import prepare_process
+    from trainatlas.train.timing import time_steps
+
+    prepare_process()
+    with hold_device(device.value, slots_folder(), lambda line: typer.echo(line, err=True)) as place:
+        timed = time_steps(checked, results / checked.name, place)
+    typer.echo(f"{checked.name}: steps of {timed.kinds:,} kinds, {timed.measured:,} of them measured")
 
 
 @app.command()

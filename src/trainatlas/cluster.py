@@ -179,7 +179,7 @@ class Estimate:
         asked = minutes_asked(self.longest)
         lines = [
             f"{self.trials:,} trials, {self.kept:,} of them trained already",
-            f"jobs: {self.jobs[0]:,} first, then {self.jobs[1]:,}; gathering and analysis: 2 more",
+            f"jobs: {self.jobs[0]:,} first, then {self.jobs[1]:,}; timing, gathering and analysis: 3 more",
             f"training: {hours:,.1f} {unit}, predicted {source}",
             f"the longest job: {self.longest / 60:,.0f} min; it asks for {asked:,} min, others for less",
             f"{self.at_once:,} jobs at a time: about {elapsed / 60:,.0f} min, without waiting in the queue",

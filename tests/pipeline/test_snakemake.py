@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -58,6 +59,30 @@ def test_trials_in_are_trials_out(undisturbed: Place) -> None:
     gathered = pd.read_csv(undisturbed.results / "trials.csv")["trial_id"]
     assert sorted(planned) == sorted(gathered)
     assert len(gathered) == 32 + 32 + 6
+
+
+def test_times_to_targets_are_told_in_seconds(undisturbed: Place) -> None:
+    """Steps that tests of timing do not look at are timed here: those of a real study, each network alone."""
+    timing = pd.read_csv(undisturbed.results / "timing.csv", keep_default_na=False)
+    trials = pd.read_csv(undisturbed.results / "trials.csv", keep_default_na=False)
+    by = ["activation", "normalisation", "optimizer", "preprocessing", "regularisation", "augmentation", "batch_size"]
+    final = trials[trials["stage"] == "final"].merge(timing, on=by, how="left", validate="many_to_one")
+    assert len(final) == 32 and final["step_seconds"].between(1e-6, 1).all()
+    convergence = pd.read_csv(undisturbed.results / "analysis" / "convergence.csv")
+    steps, seconds = convergence["median"], convergence["median_seconds"]
+    assert seconds.notna().all() and (np.isinf(seconds) == np.isinf(steps)).all() and np.isfinite(seconds).any()
+    least, most = final["step_seconds"].min(), final["step_seconds"].max()
+    reached = np.isfinite(steps)
+    assert (seconds[reached] / steps[reached]).between(least * 0.999, most * 1.001).all()
+
+
+def test_results_of_a_version_that_timed_nothing_are_timed_and_not_trained_again(copied: Place) -> None:
+    (copied.results / "timing.csv").unlink()
+    done = copied.run("--dry-run")
+    assert done.returncode == 0, done.stderr
+    rules = set(re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", done.stdout, re.MULTILINE))
+    assert rules == {"time", "analyse", "report", "all"}
+    assert re.search(r"rule time:.*?threads: 2\n", done.stdout, re.DOTALL), "nothing trains beside it"
 
 
 def test_a_finished_study_has_nothing_left_to_do(copied: Place) -> None:

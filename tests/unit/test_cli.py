@@ -71,7 +71,7 @@ def test_a_file_that_is_no_study_ends_with_one_line_and_nothing_written(
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("stage", ["plan --round 2", "status", "aggregate", "analyse", "report"])
+@pytest.mark.parametrize("stage", ["plan --round 2", "status", "aggregate", "time", "analyse", "report"])
 def test_every_stage_checks_the_study_first(stage: str, tiny: Content, tmp_path: Path, command: Command) -> None:
     tiny["epochs"] = 0
     study = write(tiny, tmp_path)
@@ -85,6 +85,7 @@ def test_every_stage_checks_the_study_first(stage: str, tiny: Content, tmp_path:
         ("plan --round 3", "plan"),
         ("status", "plan"),
         ("aggregate", "plan"),
+        ("time", "plan"),
         ("analyse", "aggregate"),
         ("report", "aggregate"),
     ],
@@ -156,7 +157,7 @@ def test_a_full_disk_ends_with_one_line_and_no_half_plan(tiny: Content, tiny_dis
 
 
 @pytest.mark.parametrize(
-    "stage", ["plan", "prepare", "train", "status", "aggregate", "analyse", "report", "schema", "bench"]
+    "stage", ["plan", "prepare", "train", "status", "aggregate", "time", "analyse", "report", "schema", "bench"]
 )
 def test_every_command_explains_itself(stage: str, command: Command) -> None:
     done = command(stage, "--help")

@@ -24,7 +24,7 @@ def scale() -> ModuleType:
 @pytest.mark.slow
 def test_every_stage_is_measured_on_made_up_results(scale: ModuleType, tmp_path: Path) -> None:
     rows = pd.DataFrame(scale.measure(300, tmp_path), columns=scale.COLUMNS)
-    assert rows["stage"].tolist() == ["plan", "plan 2", "aggregate", "analyse", "report"]
+    assert rows["stage"].tolist() == ["plan", "plan 2", "aggregate", "time", "analyse", "report"]
     assert rows["trials"].iloc[-1] == 300
     assert rows[["wall_seconds", "cpu_seconds"]].gt(0).all(axis=None)
     assert rows["peak_mib"].between(10, 4000).all()

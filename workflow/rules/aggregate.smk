@@ -35,6 +35,7 @@ rule analyse:
         layers=f"{RESULTS}/layers.csv",
         histograms=f"{RESULTS}/histograms.csv",
         rates=f"{RESULTS}/selected.csv",
+        timing=f"{RESULTS}/timing.csv",
     output:
         [f"{RESULTS}/analysis/{table}.csv" for table in ANALYSIS_TABLES],
     log:

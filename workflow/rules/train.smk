@@ -27,7 +27,7 @@ rule train:
         ),
         training_mb=settings.memory,
         tries_left=lambda wildcards, attempt: asks.tries_left(attempt),
-        gpus=int("gpus" in limits and settings.device != "cpu"),  # counted where --resources gpus=N says how many there are
+        gpus=gpus_of_training,
     params:
         out=lambda wildcards, output: Path(output.trials).parent,
     # exec: a shell in between would die of SIGTERM at once, and SLURM kills what a job's first process leaves behind.

@@ -47,6 +47,7 @@ from trainatlas.analysis.tables import (
     trial_columns,
     write_table,
 )
+from trainatlas.analysis.timing import read_timing, with_step_seconds
 from trainatlas.analysis.training import (
     convergence,
     curve_summaries,
@@ -80,6 +81,8 @@ class Gathered:
         By how much each trial's loss rose at most: trial_id and rise.
     regions
         What searches found of their ranges.
+    timing
+        Seconds of a step; without rows where steps have not been timed.
     """
 
     trials: pd.DataFrame
@@ -90,6 +93,7 @@ class Gathered:
     epochs: pd.DataFrame
     rises: pd.DataFrame
     regions: pd.DataFrame
+    timing: pd.DataFrame
 
 
 _CURVES = ["step", "split", "loss"]
@@ -107,7 +111,7 @@ _HISTOGRAMS = [name for name in names(HISTOGRAM_COLUMNS) if name != "trial_id"]
 
 
 def read_gathered(study: Study, results: Path) -> Gathered:
-    """Read what `trainatlas aggregate` wrote; raises UserError naming file and column."""
+    """Read what `trainatlas aggregate` and `trainatlas time` wrote; raises UserError naming file and column."""
     made_by = "trainatlas aggregate"
     trials = read_table(results / "trials.csv", trial_columns(study), made_by)
     final = TrialOrder(trials.loc[trials["stage"] == "final", "trial_id"])
@@ -124,6 +128,7 @@ def read_gathered(study: Study, results: Path) -> Gathered:
         progress.epochs,
         progress.rises,
         read_regions(results),
+        read_timing(results),
     )
 
 
@@ -157,6 +162,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
     chance = 1 / study.facts.classes
     positions = _positions(study, draws)
     searches, search_differences = search_tables(gathered.trials, chance)
+    timed = with_step_seconds(final, gathered.timing)
     budget = int(steps_of_budget(final, study.parts.train).max()) if len(final) else 0
     diagnosed = diagnoses(final.sort_values("trial_id"), gathered.curves)
     pairs = pairwise(final, levels)
@@ -173,7 +179,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "levels": level_summaries(final, cells, levels),
         "cells": cells,
         "rates": rate_sensitivity(tuning, gathered.selected),
-        "convergence": convergence(final, study.targets, levels, study.parts.train),
+        "convergence": convergence(timed, study.targets, levels, study.parts.train),
         "curves": curve_summaries(final, gathered.curves, _best_trials(final, cells, levels), levels),
         "units": unit_summaries(final, gathered.layers),
         "layers": layer_summaries(final, gathered.layers),
@@ -193,7 +199,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "search_regions": gathered.regions,
         "abort_rule": abort_rule(gathered.trials, gathered.rises, chance, study.parts.validation),
         "survival": survival(final, study.targets, levels, budget),
-        "median_ratios": median_ratios(final, study.targets, levels, budget),
+        "median_ratios": median_ratios(timed, study.targets, levels, budget),
         "diagnoses": diagnosed,
         "diagnosis_counts": diagnosis_counts(final, diagnosed, levels),
         "profiles": profiles(final, study.targets, levels),

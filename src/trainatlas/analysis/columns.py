@@ -110,6 +110,13 @@ CONVERGENCE_COLUMNS = (
     Column(
         "median_examples", "number", "half of the runs needs no more examples (steps x batch size); inf: not reached"
     ),
+    Column(
+        "median_seconds",
+        "number",
+        "half of the runs needs no more seconds (steps x step_seconds of timing.csv: this machine's, each network trained alone, "
+        "without evaluation and loading); inf: not reached; empty: not timed",
+        optional=True,
+    ),
 )
 
 UNIT_COLUMNS = (

@@ -34,6 +34,20 @@ MEDIAN_RATIO_COLUMNS = (
     Column("p", "number", "log-rank test stratified by seed, not corrected; empty: not defined", optional=True),
     Column("seeds", "whole", "seeds behind the ratio: one of the two medians is finite"),
     Column("trials", "whole", "final runs of the level that have a pair"),
+    Column(
+        "seconds_ratio",
+        "number",
+        "as ratio, of median seconds (steps x step_seconds of timing.csv: this machine's, without evaluation and loading); "
+        "empty: not timed",
+        optional=True,
+    ),
+    Column(
+        "seconds_low",
+        "number",
+        "lower end of the 95 % interval over seeds, as low; step_seconds count as known",
+        optional=True,
+    ),
+    Column("seconds_high", "number", "upper end, as high", optional=True),
 )
 
 DIAGNOSIS_COLUMNS = (

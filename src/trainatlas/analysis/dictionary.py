@@ -13,6 +13,7 @@ from trainatlas.train.records import (
     LAYER_COLUMNS,
     PACK_COLUMNS,
     STACK_COLUMNS,
+    TIMING_COLUMNS,
     TRIAL_COLUMNS,
     Column,
 )
@@ -50,6 +51,13 @@ def data_dictionary(more: Mapping[str, Sequence[Column]] = MappingProxyType({}))
             "hold nothing have no row, and where all values are the same there is one row without width.",
         ),
         _page("results/STUDY/packs.csv", PACK_COLUMNS, "The only gathered table that holds times."),
+        _page(
+            "results/STUDY/timing.csv",
+            TIMING_COLUMNS,
+            "Written by `trainatlas time`: the times of this machine, one thread, without evaluation and loading. A row for each "
+            "combination of these levels among final runs, random draws and winners. Their options that are parameters of the "
+            "study are those of one trial. Rows of which nothing that a step's time depends on differs share one measurement.",
+        ),
         _page(
             "results/STUDY/raw/PACK/stacks.csv",
             STACK_COLUMNS,

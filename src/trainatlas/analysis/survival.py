@@ -151,13 +151,17 @@ def median_ratios(
     missing). Seeds in which both are infinite say nothing and are left out; where nothing is left, or seeds contradict
     each other, all three are missing.
 
+    Seconds are each run's steps times what a step of its kind takes, and are compared in the same way, censored where steps
+    are; what a step takes counts as known. Where one of the paired runs was not timed, their ratio is missing.
+
     The log-rank test (Mantel 1966) compares the whole curves, seed by seed (strata). It takes runs within a seed as
     independent and has not been corrected for the number of levels.
 
     Parameters
     ----------
     final, targets, levels, budget
-        As for `survival`; the first level of a factor is the reference.
+        As for `survival`, with `step_seconds`, missing where steps were not timed; the first level of a factor is the
+        reference.
 
     Returns
     -------
@@ -167,7 +171,9 @@ def median_ratios(
     rows = []
     for target in targets:
         times = times_to(final, target.column, budget)
-        runs = final.loc[times.index, [*FACTORS, "seed", target.column]].join(times)
+        runs = final.loc[times.index, [*FACTORS, "seed", "step_seconds"]].join(times)
+        runs["steps_needed"] = final[target.column].clip(lower=1.0)
+        runs["seconds_needed"] = runs["steps_needed"] * runs["step_seconds"]
         for factor, (reference, *others) in levels.items():
             problem = runs.groupby([name for name in FACTORS if name != factor] + ["seed"], observed=True).ngroup()
             placed = runs.assign(problem=problem)
@@ -177,18 +183,26 @@ def median_ratios(
                 own, beside = own[own["problem"].isin(first["problem"])], first[first["problem"].isin(own["problem"])]
                 if own.empty:
                     continue
-                medians = [_median_by_seed(part, target.column) for part in (own, beside)]
-                told = np.isfinite(medians[0]) | np.isfinite(medians[1])
-                ratio = _ratio(medians[0][told].to_numpy(), medians[1][told].to_numpy())
+                ratio, seeds = _median_ratio(own, beside, "steps_needed")
+                in_seconds, _ = _median_ratio(own, beside, "seconds_needed")
                 shares = (float(own["reached"].mean()), float(beside["reached"].mean()))
-                place = (factor, text, reference, target.column)
-                rows.append((*place, *ratio, *shares, log_rank(own, beside), int(told.sum()), len(own)))
+                place, counts = (factor, text, reference, target.column), (seeds, len(own))
+                rows.append((*place, *ratio, *shares, log_rank(own, beside), *counts, *in_seconds))
     return pd.DataFrame(rows, columns=list(names(MEDIAN_RATIO_COLUMNS)))
+
+
+def _median_ratio(own: pd.DataFrame, beside: pd.DataFrame, column: str) -> tuple[Interval, int]:
+    """Return the ratio of the medians of a column, > 0, and the seeds behind it; it is missing where a value is."""
+    if own[column].isna().any() or beside[column].isna().any():
+        return Interval(np.nan, np.nan, np.nan), 0
+    medians = [_median_by_seed(part, column) for part in (own, beside)]
+    told = np.isfinite(medians[0]) | np.isfinite(medians[1])
+    return _ratio(medians[0][told].to_numpy(), medians[1][told].to_numpy()), int(told.sum())
 
 
 def _median_by_seed(runs: pd.DataFrame, column: str) -> pd.Series:
     medians = {seed: lower_quantiles(own[column].to_numpy(), [0.5])[0] for seed, own in runs.groupby("seed")}
-    return pd.Series(medians, dtype="float64").clip(lower=1.0)
+    return pd.Series(medians, dtype="float64")
 
 
 def _ratio(own: np.ndarray, reference: np.ndarray) -> Interval:

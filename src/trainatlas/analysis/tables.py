@@ -24,9 +24,11 @@ from trainatlas.study.samples import GridSample
 from trainatlas.study.storage import atomic_write
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import (
+    COMPOSED,
     CURVE_COLUMNS,
     HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
+    MEASURED,
     PACK_COLUMNS,
     QUANTITIES,
     SPLITS,
@@ -71,7 +73,8 @@ _ARROW: dict[Kind, arrow.DataType] = {
     "whole": arrow.int64(),
     "number": arrow.float64(),
 }
-_ALLOWED = {"status": STATUSES, "split": SPLITS, "quantity": QUANTITIES}
+_ALLOWED = {"status": STATUSES, "split": SPLITS, "quantity": QUANTITIES, "how": (MEASURED, COMPOSED)}
+_POSITIVE = ("step_seconds",)
 _UNIT_INTERVAL = ("accuracy", "fraction")
 _BLOCK = 8 * 2**20
 """Bytes that `scan_table` reads at once."""
@@ -121,6 +124,8 @@ def _pandera_column(column: Column) -> pa.Column:
         checks.append(pa.Check.isin(_ALLOWED[column.name]))
     if column.name.endswith(_UNIT_INTERVAL):
         checks.append(pa.Check.in_range(0.0, 1.0))
+    elif column.name in _POSITIVE:
+        checks.append(pa.Check.gt(0.0))
     elif column.kind == "whole":
         checks.append(pa.Check.ge(0))
     return pa.Column(_DTYPES[column.kind], checks, nullable=column.optional or column.kind == "text")

@@ -83,13 +83,13 @@ def convergence(
 ) -> pd.DataFrame:
     """Summarise what final runs needed to each target; a run that never got there needs infinitely much.
 
-    Steps, and medians of epochs and of examples too, which compare runs of unlike batch sizes. Seconds are not told: no
-    stage of a study times its runs alone.
+    Steps, and medians of epochs and of examples too, which compare runs of unlike batch sizes, and of seconds: each run's steps
+    times what a step of its kind takes. Where one of a level's runs was not timed, its median is missing.
 
     Parameters
     ----------
     final
-        Final runs: the factors, `batch_size` and the targets' columns.
+        Final runs: the factors, `batch_size`, the targets' columns and `step_seconds`, missing where steps were not timed.
     examples
         Examples of the training part, from which the steps of an epoch follow (see `steps_of_budget`).
 
@@ -106,16 +106,17 @@ def convergence(
                 steps = own[target.column].dropna()
                 if steps.empty:
                     continue
-                batch = own.loc[steps.index, "batch_size"]
+                batch, seconds = own.loc[steps.index, "batch_size"], steps * own.loc[steps.index, "step_seconds"]
                 quartiles = lower_quantiles(steps.to_numpy(), (0.25, 0.5, 0.75)).tolist()
-                units = [_median(steps / (examples // batch)), _median(steps * batch)]
+                units = [_median(steps / (examples // batch)), _median(steps * batch), _median(seconds)]
                 reached = float(np.isfinite(steps).mean())
                 rows.append((factor, text, target.column, reached, *quartiles, len(steps), *units))
     return pd.DataFrame(rows, columns=[column.name for column in CONVERGENCE_COLUMNS])
 
 
 def _median(values: pd.Series) -> float:
-    return float(lower_quantiles(values.to_numpy(), (0.5,))[0])
+    """Return the lower median; missing where a value is."""
+    return float("nan") if values.isna().any() else float(lower_quantiles(values.to_numpy(), (0.5,))[0])
 
 
 def steps_of_budget(trials: pd.DataFrame, examples: int) -> pd.Series:

@@ -24,10 +24,11 @@ from trainatlas.report.wording import (
     level_name,
     percent,
     percent_interval,
+    seconds,
     steps,
     term_name,
 )
-from trainatlas.study.config import Study
+from trainatlas.study.config import Study, Target
 from trainatlas.study.levels import full_text, name_of, split_parts
 from trainatlas.study.samples import GridSample
 from trainatlas.study.sampling import grid_cells
@@ -195,8 +196,7 @@ def _convergence(study: Study, final: pd.DataFrame, tables: dict[str, pd.DataFra
             rows.append((factor_name(factor), level_name(level), *cells))
     header = ["factor", "level"]
     for target in study.targets:
-        mark = f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
-        header += [f"{mark}: reached", "median", "3rd quartile"]
+        header += [f"{_mark(target)}: reached", "median", "3rd quartile"]
     varied = [factor for factor in ("optimizer", "normalisation", "activation") if len(study.factors[factor]) > 1]
     return Section(
         "convergence",
@@ -216,8 +216,41 @@ def _convergence(study: Study, final: pd.DataFrame, tables: dict[str, pd.DataFra
                 "convergence",
                 text_columns=2,
             ),
+            *_seconds(study, tables["convergence"]),
         ],
     )
+
+
+def _seconds(study: Study, convergence: pd.DataFrame) -> list[Table]:
+    """Return the table of median seconds to each target; none where steps were not timed."""
+    found = convergence.set_index(["factor", "level", "target"])["median_seconds"].dropna()
+    if found.empty:
+        return []
+    rows = [
+        (
+            factor_name(factor),
+            level_name(level),
+            *(seconds(found.get((factor, level, target.column), float("nan"))) for target in study.targets),
+        )
+        for factor in study.varied
+        for level in study.factors[factor]
+    ]
+    return [
+        Table(
+            "Seconds to each target",
+            ("factor", "level", *map(_mark, study.targets)),
+            rows,
+            "Median over all final runs of the level. A run's seconds are its steps times what a step of such a network takes "
+            "when it is trained alone on this machine, without evaluation and loading of data: they weigh steps by what these "
+            "cost, and say nothing of how long the study took, whose networks are trained side by side.",
+            "convergence",
+            text_columns=2,
+        )
+    ]
+
+
+def _mark(target: Target) -> str:
+    return f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
 
 
 def _accuracy(study: Study, tables: dict[str, pd.DataFrame]) -> Section:

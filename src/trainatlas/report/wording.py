@@ -130,6 +130,13 @@ def steps(value: float) -> str:
     return "never" if math.isinf(value) else f"{value:,.0f}"
 
 
+def seconds(value: float) -> str:
+    """Return a number of seconds to two digits; infinitely many is `never`."""
+    if not 0 < value < 100:
+        return steps(value)
+    return f"{value:.{max(1 - math.floor(math.log10(value)), 0)}f}"
+
+
 def duration(seconds: float) -> str:
     """Return a time span in the unit that suits it."""
     if seconds < 120:

@@ -11,6 +11,7 @@ Layout under `results/<study>/`:
     raw/<pack>/                      what training it yielded
     weights/<pack>/                  the state of trials that a later round may go on with
     selected.csv                     the values chosen for each cell of the grid (see analysis.selection)
+    timing.csv                       seconds of a step of each kind of network (see train.timing)
 """
 
 from __future__ import annotations
@@ -135,6 +136,11 @@ def selected_path(results: Path) -> Path:
     return results / "selected.csv"
 
 
+def timing_path(results: Path) -> Path:
+    """Return where the seconds of steps are listed."""
+    return results / "timing.csv"
+
+
 def known_outcomes(study: Study, results: Path, number: int) -> dict[str, Outcome]:
     """Return what trials of the rounds before the `number`-th came to, by id, where a search of the study asks for it."""
     if number == 1 or not has_searches(study):
@@ -143,9 +149,13 @@ def known_outcomes(study: Study, results: Path, number: int) -> dict[str, Outcom
     return read_outcomes(results, sorted(packs))
 
 
+MEASURED_STAGES = ("final", "random", "winner")
+"""Stages whose runs are told of; those of all others only choose."""
+
+
 def probes_of(study: Study, stage: str) -> Probes:
     """Return how much is measured of the trials of a stage, as `Planned` has it; of runs that only choose, little."""
-    if stage in ("final", "random", "winner"):
+    if stage in MEASURED_STAGES:
         return study.probes
     return "off" if study.probes == "off" else "light"
 
@@ -373,6 +383,22 @@ def read_pack(path: Path) -> Pack:
     if altered or _digest(pack.probes, (trial.trial_id for trial in pack.trials)) != pack.pack_id:
         raise UserError(f"{path}: its trials were altered; delete it and run `trainatlas plan`")
     return pack
+
+
+def measured_trials(results: Path) -> list[Trial]:
+    """Return the planned trials of MEASURED_STAGES, each once, by id.
+
+    Raises UserError naming the file where a round is not planned yet, or a plan or pack is broken.
+    """
+    rounds = planned_rounds(results)
+    if not rounds or not read_summary(results, rounds[-1]).get("last", True):
+        read_summary(results, len(rounds) + 1)  # is not there, and says so
+    rows = [row for number in rounds for row in read_plan(results, number)]
+    homes = {row["trial_id"]: row["pack"] for row in rows if row["stage"] in MEASURED_STAGES}
+    found: dict[str, Trial] = {}
+    for pack in sorted(set(homes.values())):
+        found |= {trial.trial_id: trial for trial in read_pack(pack_path(results, pack)).trials}
+    return [found[trial_id] for trial_id in sorted(homes)]
 
 
 def existing_homes(results: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ Machines are noisy, so everything is timed in turn, several times, and medians a
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -23,6 +24,7 @@ from trainatlas.study.config import Probes
 from trainatlas.study.levels import split_level
 from trainatlas.study.storage import write_csv
 from trainatlas.study.trial import Trial
+from trainatlas.train.clock import turns
 from trainatlas.train.examples import ExampleStore
 from trainatlas.train.memory import predict
 from trainatlas.train.reference import train_reference
@@ -157,8 +159,7 @@ def _company(lead: Trial, size: int) -> list[Trial]:
 
 def _in_turn(*timed: Callable[[], float], repeats: int) -> list[float]:
     """Return the median of what each yields, after one run of each that does not count."""
-    found = [[each() for each in timed] for _ in range(repeats + 1)][1:]
-    return [statistics.median(column) for column in zip(*found, strict=True)]
+    return [statistics.median(column) for column in zip(*itertools.islice(turns(timed), repeats), strict=True)]
 
 
 def _stacked(trials: Sequence[Trial], store: ExampleStore, device: torch.device, seconds: float) -> float:

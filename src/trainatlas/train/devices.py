@@ -48,6 +48,11 @@ def any_device(wanted: Wanted) -> torch.device:
     return torch.device("cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda")
 
 
+def device_name(device: torch.device) -> str:
+    """Return what tables call a device: cpu, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 def _given_none() -> bool:
     """Whether SLURM runs this process and gave it no GPU, though the node may show some."""
     return job_of()[0] == "slurm" and not any(

@@ -26,6 +26,7 @@ from trainatlas.study.progress import Watch, unwatched
 from trainatlas.study.storage import write_csv
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 from trainatlas.train.checkpoints import Checkpoints, Interrupted, Keeping, Say
+from trainatlas.train.devices import device_name
 from trainatlas.train.examples import ExampleStore
 from trainatlas.train.memory import predict
 from trainatlas.train.records import (
@@ -117,7 +118,7 @@ def train_pack(
         trained = train_or_halve(checkpoints, store, device, pack.probes, say, progress, ceilings)
         progress(trained)
         if whole:
-            costs.append(_stack_row(pack, trained, time.perf_counter() - since, _device_name(device)))
+            costs.append(_stack_row(pack, trained, time.perf_counter() - since, device_name(device)))
         checkpoints.end_stack(trained)
         store.drop_variants()
         steps = sum(result.steps_run for result in results)
@@ -183,7 +184,7 @@ def _write_tables(
                 clock,
                 _now(),
                 f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _rss_units_per_mib():.0f}",
-                _device_name(device),
+                device_name(device),
                 torch.__version__,
             )
         ],
@@ -214,10 +215,6 @@ def stacks_within(stacks: list[list[Trial]], store: ExampleStore, memory: float 
             )
     store.drop_variants()
     return kept
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _stack_row(pack: Pack, results: Sequence[TrialResult], seconds: float, device: str) -> tuple[object, ...]:

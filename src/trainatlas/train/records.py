@@ -175,6 +175,30 @@ PACK_COLUMNS = (
     Column("torch_version", "text", "version of torch"),
 )
 
+TIMED_BY = (
+    "activation",
+    "normalisation",
+    "optimizer",
+    "preprocessing",
+    "regularisation",
+    "augmentation",
+    "batch_size",
+)
+"""What, within a study, the time of a step may depend on: columns of trials.csv."""
+
+MEASURED, COMPOSED = "measured", "composed"
+"""How the seconds of a step were found."""
+
+TIMING_COLUMNS = (
+    *(Column(name, _KINDS[FIELD_TYPES[name]], f"{_TRIAL_MEANINGS[name]}, as in trials.csv") for name in TIMED_BY),
+    Column("step_seconds", "number", "of an optimizer step of one network trained alone, median over turns"),
+    Column("fastest_turn", "number", "the same in the fastest turn; empty where composed", optional=True),
+    Column("slowest_turn", "number", "the same in the slowest turn", optional=True),
+    Column("turns", "whole", "turns behind the median; 0 where composed"),
+    Column("how", "text", "measured, or composed: a reference times what each level costs beside it"),
+    Column("device", "text", "cpu, or the name of the GPU"),
+)
+
 
 def names(columns: Iterable[Column]) -> tuple[str, ...]:
     """Return the columns' names."""

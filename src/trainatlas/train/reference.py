@@ -6,13 +6,16 @@ is a ratio to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from trainatlas.model.architectures import build_network
 from trainatlas.model.initialisation import initial_parameters
@@ -104,6 +107,42 @@ def train_reference(
             if waited >= patience.epochs:
                 break
     return ReferenceRun(network, [loss.item() for loss in losses])
+
+
+Look = Callable[[list[nn.Parameter]], None]
+"""(the network's parameters) -> None."""
+
+
+def watch_reference(
+    trial: Trial,
+    store: ExampleStore,
+    before: Look | None = None,
+    after: Look | None = None,
+    steps: int | None = None,
+) -> ReferenceRun:
+    """Train as `train_reference` does and look at the parameters, and their gradients, before and after every update.
+
+    Gradients are those the optimizer is given: with penalties, clipped. An optimizer that runs another one within its step is
+    looked at once a step.
+    """
+    inside = 0
+
+    def begin(optimizer: torch.optim.Optimizer, arguments: Any, options: Any) -> None:
+        nonlocal inside
+        inside += 1
+        if before is not None and inside == 1:
+            before(optimizer.param_groups[0]["params"])
+
+    def end(optimizer: torch.optim.Optimizer, arguments: Any, options: Any) -> None:
+        nonlocal inside
+        inside -= 1
+        if after is not None and not inside:
+            after(optimizer.param_groups[0]["params"])
+
+    with ExitStack() as undo:
+        undo.callback(register_optimizer_step_pre_hook(begin).remove)
+        undo.callback(register_optimizer_step_post_hook(end).remove)
+        return train_reference(trial, store, steps)
 
 
 def _batches(trial: Trial, store: ExampleStore, epoch: int) -> Iterator[Batch]:

@@ -250,7 +250,7 @@ def test_the_analysis_does_not_depend_on_how_trials_were_packed(
     shuffled = type(gathered)(
         *(
             getattr(gathered, name).sample(frac=1, random_state=0)
-            for name in ("trials", "curves", "layers", "histograms", "selected", "epochs", "rises", "regions")
+            for name in ("trials", "curves", "layers", "histograms", "selected", "epochs", "rises", "regions", "timing")
         )
     )
     expected = analyse(study, gathered)

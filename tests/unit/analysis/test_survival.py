@@ -49,7 +49,7 @@ def final_runs(steps: dict[str, list[list[float]]], status: str = "ok", budget: 
     ]
     table = pd.DataFrame(rows)
     never = np.isinf(table[TARGET.column])
-    return table.assign(status=np.where(never, status, "ok"), steps_run=budget)
+    return table.assign(status=np.where(never, status, "ok"), steps_run=budget, step_seconds=0.5)
 
 
 def test_the_curve_of_the_remission_times_is_the_textbooks() -> None:
@@ -172,6 +172,40 @@ def test_the_ratio_is_students_t_over_the_logarithms_of_seeds() -> None:
     assert (row["ratio"], row["low"], row["high"]) == pytest.approx((math.exp(logs.mean()), *np.exp(ends)))
     assert row[["reached_fraction", "reference_reached_fraction"]].tolist() == [11 / 12, 1.0]
     assert row[["seeds", "trials"]].tolist() == [4, 12]
+
+
+def test_seconds_are_compared_as_steps_are() -> None:
+    """Where all steps take equally long the ratios are the same; else they are those of steps counted in each level's seconds."""
+    relu = [[10, 20, 30], [12, 22, 40], [8, 16, 90]]
+    tanh = [[20, 50, 60], [20, 44, 80], [30, INF, INF]]
+    of_seconds = ["seconds_ratio", "seconds_low", "seconds_high"]
+    final = final_runs({"relu": relu, "tanh": tanh})
+    even = the_ratio(final)
+    np.testing.assert_array_equal(even[of_seconds].to_numpy(float), [INF, np.nan, INF])
+    np.testing.assert_array_equal(even[["ratio", "low", "high"]].to_numpy(float), [INF, np.nan, INF])
+    finite = final[final["seed"] < 2]
+    dear = finite.assign(step_seconds=np.where(finite["activation"] == "tanh", 3.0, 2.0))
+    steps, seconds = the_ratio(finite), the_ratio(dear)
+    assert seconds[["ratio", "low", "high"]].tolist() == steps[["ratio", "low", "high"]].tolist()
+    assert seconds[of_seconds].to_numpy(float) == pytest.approx(1.5 * steps[["ratio", "low", "high"]].to_numpy(float))
+
+
+def test_the_median_is_of_each_runs_own_seconds() -> None:
+    final = final_runs({"relu": [[10, 20, 30]] * 2, "tanh": [[20, 20, 20]] * 2})
+    seconds = final["init"].map({"init0": 9.0, "init1": 1.0, "init2": 1.0})  # 90, 20, 30 and 180, 20, 20
+    row = the_ratio(final.assign(step_seconds=seconds))
+    assert (row["ratio"], row["seconds_ratio"]) == pytest.approx((1.0, 20 / 30))
+
+
+def test_where_a_paired_run_was_not_timed_nothing_is_said_of_seconds() -> None:
+    final = final_runs({"relu": [[10, 20]] * 2, "tanh": [[20, 40]] * 2})
+    missing = final.assign(step_seconds=np.where(final.index == 0, np.nan, 1.0))
+    row = the_ratio(missing)
+    assert row["ratio"] == pytest.approx(2.0) and math.isnan(row["seconds_ratio"])
+    unpaired = final.assign(
+        init=np.where((final["activation"] == "relu") & (final["init"] == "init0"), "init9", final["init"])
+    )
+    assert the_ratio(unpaired.assign(step_seconds=missing["step_seconds"]))["seconds_ratio"] == pytest.approx(2.0)
 
 
 def test_only_pairs_count() -> None:

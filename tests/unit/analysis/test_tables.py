@@ -25,7 +25,7 @@ from trainatlas.analysis.tables import (
     write_table,
 )
 from trainatlas.study.errors import UserError
-from trainatlas.train.records import QUANTITIES, SPLITS, STATUSES, Column, names
+from trainatlas.train.records import MEASURED, QUANTITIES, SPLITS, STATUSES, TIMING_COLUMNS, Column, names
 
 TABLES = {
     "trials": TRIAL_COLUMNS,
@@ -34,6 +34,7 @@ TABLES = {
     "histograms": HISTOGRAM_COLUMNS,
     "packs": PACK_COLUMNS,
     "selected": SELECTED_COLUMNS,
+    "timing": TIMING_COLUMNS,
 } | {f"analysis_{name}": columns for name, columns in ANALYSIS_TABLES.items()}
 
 
@@ -44,6 +45,8 @@ def cell(column: Column) -> object:
         return SPLITS[0]
     if column.name == "quantity":
         return QUANTITIES[0]
+    if column.name == "how":
+        return MEASURED
     return {"text": "a", "whole": 1, "number": 0.5}[column.kind]
 
 
@@ -70,7 +73,7 @@ def test_cells_that_may_be_empty_may_be_and_the_others_not(name: str, tmp_path: 
         table.loc[0, column.name] = None
         text = table.to_csv(index=False)
         path.write_text(text, encoding="utf-8")
-        if column.optional or (column.kind == "text" and column.name not in ("status", "split", "quantity")):
+        if column.optional or (column.kind == "text" and column.name not in ("status", "split", "quantity", "how")):
             assert len(read_table(path, columns, "")) == 2
         else:
             with pytest.raises(UserError) as caught:

@@ -113,7 +113,7 @@ def test_rounding_denies_nobody_the_target() -> None:
 def test_convergence_counts_who_got_there() -> None:
     final = pd.DataFrame({"activation": ["relu"] * 4 + ["tanh"] * 2, ACCURACY.column: [16, 32, 48, INF, INF, np.nan]})
     levels = {"activation": ("relu", "tanh", "elu")}
-    table = convergence(final.assign(batch_size=8), [ACCURACY], levels, 100).set_index("level")
+    table = convergence(final.assign(batch_size=8, step_seconds=np.nan), [ACCURACY], levels, 100).set_index("level")
     assert table.loc["relu", ["reached_fraction", "quartile_1", "median", "quartile_3"]].tolist() == [0.75, 16, 32, 48]
     assert table.loc["tanh", ["reached_fraction", "median", "trials"]].tolist() == [0.0, INF, 1]
     assert "elu" not in table.index
@@ -124,6 +124,7 @@ def test_epochs_and_examples_are_counted_with_each_runs_own_batches() -> None:
         {
             "activation": ["relu"] * 3 + ["tanh"] * 3,
             "batch_size": [10, 20, 50, 10, 20, 50],
+            "step_seconds": [0.1, 0.2, 0.5, 0.1, 0.2, 0.5],
             ACCURACY.column: [40, 30, 8, 40, INF, INF],
         }
     )
@@ -131,6 +132,26 @@ def test_epochs_and_examples_are_counted_with_each_runs_own_batches() -> None:
     # 10, 5 and 2 steps an epoch: 4, 6 and 4 epochs, 400, 600 and 400 examples.
     assert table.loc["relu", ["median", "median_epochs", "median_examples"]].tolist() == [30, 4, 400]
     assert table.loc["tanh", ["median", "median_epochs", "median_examples"]].tolist() == [INF, INF, INF]
+    assert table["median_seconds"].tolist() == [4.0, INF]  # 4, 6 and 4 seconds
+
+
+def test_median_seconds_are_those_of_pandas_and_missing_where_a_run_was_not_timed() -> None:
+    draw = np.random.default_rng(0)
+    runs = 25
+    final = pd.DataFrame(
+        {
+            "activation": ["relu"] * runs + ["tanh"] * runs,
+            "batch_size": 10,
+            "step_seconds": draw.uniform(0.1, 1.0, size=2 * runs),
+            ACCURACY.column: draw.integers(0, 50, size=2 * runs).astype(float),
+        }
+    )
+    final.loc[3, ACCURACY.column] = np.nan  # was not watched, so its seconds do not count
+    final.loc[[3, runs], "step_seconds"] = np.nan
+    table = convergence(final, [ACCURACY], {"activation": ("relu", "tanh")}, 100).set_index("level")["median_seconds"]
+    relu = final[final["activation"] == "relu"].dropna()
+    assert table["relu"] == (relu["step_seconds"] * relu[ACCURACY.column]).quantile(0.5, interpolation="lower")
+    assert math.isnan(table["tanh"])
 
 
 def test_the_budget_is_whole_batches_only() -> None:

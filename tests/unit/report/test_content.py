@@ -1,6 +1,7 @@
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,6 +12,7 @@ from trainatlas.report.blocks import Figure, Table
 from trainatlas.report.content import LISTED_ROWS, build_content
 from trainatlas.report.data import data_table
 from trainatlas.report.figures import DRAWN_POINTS
+from trainatlas.report.wording import seconds
 from trainatlas.study.storage import read_json
 
 
@@ -66,6 +68,18 @@ def test_what_is_excluded_is_listed_with_its_reason(content):
 def test_a_target_that_nobody_reaches_reads_never(content):
     (table,) = [table for table in blocks(content, Table) if table.title == "Optimizer steps to each target"]
     assert any("never" in row for row in table.rows)
+
+
+def test_seconds_to_targets_are_told_where_steps_were_timed(parts, content):
+    study, trials, tables, *rest = parts
+    (table,) = [table for table in blocks(content, Table) if table.title == "Seconds to each target"]
+    median = tables["convergence"].set_index(["factor", "level", "target"])["median_seconds"]
+    levels = [(factor, level) for factor in study.varied for level in study.factors[factor]]
+    for row, (factor, level) in zip(table.rows, levels, strict=True):
+        assert row[2:] == tuple(seconds(median[factor, level, target.column]) for target in study.targets)
+    untimed = tables | {"convergence": tables["convergence"].assign(median_seconds=np.nan)}
+    shown = build_content(study, trials, untimed, *rest)
+    assert "Seconds to each target" not in {table.title for table in blocks(shown, Table)}
 
 
 def test_a_grid_that_runs_a_fraction_says_which(parts):

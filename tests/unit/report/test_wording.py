@@ -25,6 +25,22 @@ def test_infinitely_many_steps_read_never_and_missing_ones_a_dash():
     assert wording.steps(1234.0) == "1,234"
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (math.inf, "never"),
+        (math.nan, "–"),
+        (0.0, "0"),
+        (0.0523, "0.052"),
+        (1.26, "1.3"),
+        (12.6, "13"),
+        (1234.0, "1,234"),
+    ],
+)
+def test_seconds_have_two_digits(value, text):
+    assert wording.seconds(value) == text
+
+
 def test_no_interval_says_why():
     assert wording.percent_interval(math.nan, math.nan) == "one seed: no interval"
     assert wording.points_interval(math.nan, math.nan) == "one seed: no interval"

@@ -14,12 +14,11 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from trainatlas.claims.observations import OBSERVATION_COLUMNS
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore, Variant
-from trainatlas.train.reference import ReferenceRun, train_reference
+from trainatlas.train.reference import Look, ReferenceRun, train_reference, watch_reference
 
 DIGITS = Trial(
     data="digits",
@@ -60,19 +59,20 @@ def case_of(trial: Trial) -> str:
 
 
 @lru_cache(maxsize=1)
-def _store() -> ExampleStore:
+def store() -> ExampleStore:
+    """Return where the examples of all experiments come from, on the CPU."""
     return ExampleStore(torch.device("cpu"))
 
 
 def examples(trial: Trial) -> Variant:
     """Return the examples of a trial, split and preprocessed, float32 on the CPU."""
-    return _store().variant(trial)
+    return store().variant(trial)
 
 
 @lru_cache(maxsize=512)
 def trained(trial: Trial, steps: int | None = None) -> ReferenceRun:
     """Return a trial after its epochs, or after so many steps; the network is shared, so it is for looking at alone."""
-    return train_reference(trial, _store(), steps)
+    return train_reference(trial, store(), steps)
 
 
 def evaluated(trial: Trial, network: nn.Module, part: str) -> tuple[float, float]:
@@ -107,27 +107,11 @@ def tuned(trial: Trial) -> Trial:
     return best([trial._replace(learning_rate=rate) for rate in RATES[trial.optimizer]])
 
 
-Look = Callable[[list[nn.Parameter]], None]
-"""(the network's parameters) -> None."""
-
-
 def watched(
     trial: Trial, before: Look | None = None, after: Look | None = None, steps: int | None = None
 ) -> ReferenceRun:
-    """Train a trial anew and look at its parameters, and their gradients, before and after every update.
-
-    Gradients are those the optimizer is given: with penalties, clipped.
-    """
-
-    def hook(look: Look) -> Callable[..., None]:
-        return lambda optimizer, arguments, options: look(optimizer.param_groups[0]["params"])
-
-    with ExitStack() as undo:
-        if before is not None:
-            undo.callback(register_optimizer_step_pre_hook(hook(before)).remove)
-        if after is not None:
-            undo.callback(register_optimizer_step_post_hook(hook(after)).remove)
-        return train_reference(trial, _store(), steps)
+    """Train a trial anew and look at its parameters, as `watch_reference` does."""
+    return watch_reference(trial, store(), before, after, steps)
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 import pandas as pd
 import torch
 
-from trainatlas.claims.experiments.runs import DIGITS, Row, case_of, observations, watched
+from trainatlas.claims.experiments.runs import DIGITS, Row, case_of, observations, store
 from trainatlas.model.activations import ACTIVATIONS
 from trainatlas.study.trial import Trial
+from trainatlas.train.clock import step_seconds, turns
 from trainatlas.train.work import settle
 
 EXPONENTIAL = ("sigmoid", "tanh", "elu")
@@ -124,14 +125,7 @@ def _step_ratios(
 
 
 def _steps(trial: Trial) -> Callable[[], float]:
-    return lambda: min(step_seconds(trial, _STEPS))
-
-
-def step_seconds(trial: Trial, steps: int) -> list[float]:
-    """Return the seconds from the end of each step of the plain loop to that of the next: `steps` - 1 of them."""
-    ends: list[float] = []
-    watched(trial, after=lambda parameters: ends.append(time.perf_counter()), steps=steps)
-    return [later - earlier for earlier, later in itertools.pairwise(ends)]
+    return lambda: min(step_seconds(trial, store(), runs=_STEPS - 1))
 
 
 def log_ratios(timed: dict[str, Callable[[], float]], reference: str, repeats: int) -> dict[str, float]:
@@ -140,9 +134,9 @@ def log_ratios(timed: dict[str, Callable[[], float]], reference: str, repeats: i
     All are run in turn, once without counting and then so often; a ratio is the median over the turns of those within a turn,
     as a machine's pace changes from one to the next.
     """
-    turns = [{name: each() for name, each in timed.items()} for _ in range(repeats + 1)][1:]
+    found = [dict(zip(timed, turn, strict=True)) for turn in itertools.islice(turns(list(timed.values())), repeats)]
     return {
-        name: statistics.median(math.log(turn[name] / turn[reference]) for turn in turns)
+        name: statistics.median(math.log(turn[name] / turn[reference]) for turn in found)
         for name in timed
         if name != reference
     }

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trainatlas.claims.experiments import timing
-from trainatlas.claims.experiments.timing import log_ratios, one_thread, step_seconds
+from trainatlas.claims.experiments.timing import log_ratios, one_thread
 from trainatlas.study.trial import Trial
 
 
@@ -40,12 +40,6 @@ def test_one_thread_within_and_as_before_behind() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-
-
-def test_steps_are_timed_from_end_to_end(short: Trial) -> None:
-    seconds = step_seconds(short, 6)
-    assert len(seconds) == 5
-    assert all(each > 0 for each in seconds)
 
 
 @pytest.fixture
@@ -87,11 +81,11 @@ def test_every_level_is_timed_under_its_own_name(
 ) -> None:
     """With made-up seconds by level, the effects are the logarithms of their ratios."""
     seconds = {"weight": 3.0, "batch": 2.0, "layer": 5.0}
-    monkeypatch.setattr(timing, "step_seconds", lambda trial, steps: [seconds[trial.normalisation]] * steps)
+    monkeypatch.setattr(timing, "step_seconds", lambda trial, store, runs: [seconds[trial.normalisation]] * runs)
     assert timing.weight_norm_cost([1], short)["effect"].to_list() == pytest.approx([math.log(3 / 2)] * 2)
     assert timing.layer_norm_cost([1], short)["effect"].to_list() == pytest.approx([math.log(5 / 2)] * 2)
     seconds = {"relu": 2.0, "sigmoid": 4.0, "tanh": 1.0, "elu": 2.0}
-    monkeypatch.setattr(timing, "step_seconds", lambda trial, steps: [seconds[trial.activation]] * steps)
+    monkeypatch.setattr(timing, "step_seconds", lambda trial, store, runs: [seconds[trial.activation]] * runs)
     table = timing.activation_share([1], short._replace(epochs=1)).set_index("pair")["effect"]
     assert table.to_dict() == pytest.approx({"sigmoid": math.log(2), "tanh": -math.log(2), "elu": 0.0})
 
