@@ -81,19 +81,21 @@ class Requests:
             return 0
         return attempt * minutes_asked(pack_seconds(results, pack))
 
-    def mebibytes(self, results: Path, pack: str, attempt: int) -> int:
-        """Return the MiB that an attempt at training a pack asks for; what training keeps to where no scheduler is at work.
+    def mebibytes(self, attempt: int) -> int:
+        """Return the MiB that an attempt asks for, more each time; what training keeps to where no scheduler is at work."""
+        return (self.memory + SNAKEMAKE_MIB) * attempt if self.tries() else self.memory
+
+    def mebibytes_of(self, results: Path, pack: str, attempt: int) -> int:
+        """Return the MiB that an attempt at training a pack asks for.
 
         The first attempt asks for what the pack is predicted to take, but no more than what training keeps to. Later ones ask for
         that limit and its multiples, whereas the limit itself stays: stacks cut for another memory would be rounded otherwise,
         and the tables differ in their last digits.
         """
-        if not self.tries():
-            return self.memory
-        predicted = MEMORY_MARGIN * predicted_mebibytes(results, pack)
+        predicted = MEMORY_MARGIN * predicted_mebibytes(results, pack) if self.tries() else 0.0
         if not 0 < predicted < self.memory:
-            return (self.memory + SNAKEMAKE_MIB) * attempt
-        return (self.memory + SNAKEMAKE_MIB) * (attempt - 1) or math.ceil(predicted / 100) * 100 + SNAKEMAKE_MIB
+            return self.mebibytes(attempt)
+        return self.mebibytes(attempt - 1) if attempt > 1 else math.ceil(predicted / 100) * 100 + SNAKEMAKE_MIB
 
     def tries_left(self, attempt: int) -> int:
         """Return how often training may be tried, this attempt included; 0 where the pack is to be given up."""

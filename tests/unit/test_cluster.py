@@ -48,7 +48,7 @@ def test_time_and_memory_are_asked_for_with_a_margin_and_grow_with_each_attempt(
     first, second = asks.minutes(tmp_path, "a", 1), asks.minutes(tmp_path, "a", 2)
     assert 2 * 20 <= first <= 60 and second == 2 * first
     assert 0 < asks.minutes(tmp_path, "not planned", 1) < first
-    known_nothing = [asks.mebibytes(tmp_path, "a", attempt) for attempt in (1, 2, 3)]
+    known_nothing = [asks.mebibytes_of(tmp_path, "a", attempt) for attempt in (1, 2, 3)]
     assert known_nothing[0] > 4000 and known_nothing == [known_nothing[0] * attempt for attempt in (1, 2, 3)]
 
 
@@ -63,12 +63,12 @@ def test_a_first_attempt_asks_for_the_memory_a_pack_is_predicted_to_take_and_fur
     requests: Callable[[int], Requests], planned: tuple[Path, str]
 ) -> None:
     asks = requests(4)
-    first, second, third = (asks.mebibytes(*planned, attempt) for attempt in (1, 2, 3))
+    first, second, third = (asks.mebibytes_of(*planned, attempt) for attempt in (1, 2, 3))
     pack = read_pack(planned[0] / "packs" / f"{planned[1]}.json")
     estimated = max(mebibytes(stack) for stack in pack.stacks)
     assert 500 < estimated < 1000 and estimated * 1.3 + 500 <= first <= estimated * 1.3 + 600
     assert (second, third) == (4500, 9000)
-    assert Requests(600, Tries(4)).mebibytes(*planned, 1) == 1100, "never more than training keeps to"
+    assert Requests(600, Tries(4)).mebibytes_of(*planned, 1) == 1100, "never more than training keeps to"
 
 
 def test_memory_is_predicted_by_what_packs_of_the_study_took(
@@ -81,14 +81,14 @@ def test_memory_is_predicted_by_what_packs_of_the_study_took(
         raw.mkdir(parents=True)
         (raw / "pack.csv").write_text(f"pack,peak_memory_mib\n{name},{measured}\n", encoding="utf-8")
     assert predicted_mebibytes(results, pack) == pytest.approx(2 * before)
-    assert requests(4).mebibytes(results, pack, 1) - 500 == pytest.approx(1.3 * 2 * before, abs=100)
+    assert requests(4).mebibytes_of(results, pack, 1) - 500 == pytest.approx(1.3 * 2 * before, abs=100)
 
 
 def test_on_one_machine_there_is_no_limit_and_memory_is_what_training_keeps_to(
     requests: Callable[[int], Requests], tmp_path: Path
 ) -> None:
     asks = requests(0)
-    assert (asks.minutes(tmp_path, "a", 1), asks.mebibytes(tmp_path, "a", 1), asks.tries_left(1)) == (0, 4000, 1)
+    assert (asks.minutes(tmp_path, "a", 1), asks.mebibytes_of(tmp_path, "a", 1), asks.tries_left(1)) == (0, 4000, 1)
 
 
 @pytest.mark.parametrize(("tries", "left"), [(1, [1]), (2, [1, 1]), (3, [2, 1, 0]), (4, [3, 2, 1, 0])])

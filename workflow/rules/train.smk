@@ -19,7 +19,7 @@ rule train:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: asks.mebibytes(
+        mem_mb=lambda wildcards, attempt: asks.mebibytes_of(
             settings.results_of(wildcards.study), wildcards.pack, attempt
         ),
         runtime=lambda wildcards, attempt: asks.minutes(
