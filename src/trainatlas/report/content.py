@@ -25,6 +25,7 @@ from trainatlas.report.wording import (
     percent,
     percent_interval,
     steps,
+    target_mark,
     term_name,
 )
 from trainatlas.study.config import Study
@@ -195,7 +196,7 @@ def _convergence(study: Study, final: pd.DataFrame, tables: dict[str, pd.DataFra
             rows.append((factor_name(factor), level_name(level), *cells))
     header = ["factor", "level"]
     for target in study.targets:
-        mark = f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
+        mark = target_mark(target)
         header += [f"{mark}: reached", "median", "3rd quartile"]
     varied = [factor for factor in ("optimizer", "normalisation", "activation") if len(study.factors[factor]) > 1]
     return Section(
