@@ -14,10 +14,12 @@ import pandas as pd
 from trainatlas.catalogue import TABLES
 from trainatlas.report import figures
 from trainatlas.report.blocks import Content, Figure, Section, Table
+from trainatlas.report.comparisons import pairwise_section
 from trainatlas.report.data import data_table, split_in_words
 from trainatlas.report.depth import layer_section
 from trainatlas.report.findings import arm_name, counts, findings
 from trainatlas.report.search import can_be_fed, search_section
+from trainatlas.report.stability import stability_section
 from trainatlas.report.wording import (
     duration,
     factor_name,
@@ -66,6 +68,8 @@ def build_content(
         if len(tables["effects"]):
             makers.append(lambda: _what_matters(study, tables))
         makers += [
+            *([lambda: pairwise_section(tables)] if len(tables["pairwise"]) else []),
+            *([lambda: stability_section(tables["stability"])] if len(tables["stability"]) else []),
             lambda: _loss_curves(study, tables),
             *([lambda: _units(study, tables)] if len(tables["units"]) else []),
             *([lambda: layer_section(study, tables)] if len(tables["layer_gains"]) else []),
@@ -462,7 +466,7 @@ def _methods(study: Study) -> Section:
             "Failure counts. A run whose loss stops being finite has diverged: its accuracy is what it was then (an output "
             "that is not finite is wrong), and it reaches a target never.",
             "Limits. One data set, one network, one budget: rankings may differ elsewhere. Rates at the end of their range are "
-            "marked. Comparisons are not corrected for their number.",
+            "marked. Comparisons are not corrected for their number, except those of pairs of levels.",
         ],
         [Table("What the levels are", ("factor", "level", "formula", "source"), rows, text_columns=4)],
     )
