@@ -20,6 +20,7 @@ from trainatlas.report.depth import layer_section
 from trainatlas.report.findings import arm_name, counts, findings
 from trainatlas.report.search import can_be_fed, search_section
 from trainatlas.report.stability import stability_section
+from trainatlas.report.time_to_target import time_section
 from trainatlas.report.wording import (
     duration,
     factor_name,
@@ -74,6 +75,7 @@ def build_content(
             *([lambda: _units(study, tables)] if len(tables["units"]) else []),
             *([lambda: layer_section(study, tables)] if len(tables["layer_gains"]) else []),
             lambda: _convergence(study, final, tables),
+            *([lambda: time_section(study, tables)] if len(tables["survival"]) else []),
             lambda: _accuracy(study, tables),
             lambda: _rates(study, tables, provenance),
         ]
