@@ -17,6 +17,7 @@ from trainatlas.report.blocks import Content, Figure, Section, Table
 from trainatlas.report.comparisons import pairwise_section
 from trainatlas.report.data import data_table, split_in_words
 from trainatlas.report.depth import layer_section
+from trainatlas.report.diagnosis import diagnosis_section
 from trainatlas.report.findings import arm_name, counts, findings
 from trainatlas.report.search import can_be_fed, search_section
 from trainatlas.report.stability import stability_section
@@ -72,6 +73,7 @@ def build_content(
             *([lambda: pairwise_section(tables)] if len(tables["pairwise"]) else []),
             *([lambda: stability_section(tables["stability"])] if len(tables["stability"]) else []),
             lambda: _loss_curves(study, tables),
+            *([lambda: diagnosis_section(tables)] if len(tables["diagnoses"]) else []),
             *([lambda: _units(study, tables)] if len(tables["units"]) else []),
             *([lambda: layer_section(study, tables)] if len(tables["layer_gains"]) else []),
             lambda: _convergence(study, final, tables),
