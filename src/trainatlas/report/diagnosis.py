@@ -43,9 +43,8 @@ def diagnosis_section(tables: dict[str, pd.DataFrame]) -> Section:
         [
             f"{text}.",
             "Each final run has one label, by the first rule that its loss curves, its accuracies and the way it ended "
-            "satisfy. How often the rules are right has been measured on runs with a known fault: precision and recall of "
-            "every label are in docs/diagnosis.md. There the faults were plain, on one data set; elsewhere a label is a "
-            "first look.",
+            "satisfy. Precision and recall of every label, measured on one data set with plain faults, are in "
+            "docs/diagnosis.md; elsewhere a label is a first look.",
         ],
         blocks,
     )
@@ -69,7 +68,8 @@ def diagnosis_figures(counts: pd.DataFrame) -> list[Figure]:
     shares = shares.reindex(columns=present, fill_value=0.0)
     trials = counts.groupby(["factor", "level"], sort=False)["trials"].first()
     found = []
-    for name, number, part in pages_of(shares, _LEVELS):
+    for name, number, rows in pages_of(len(shares), _LEVELS):
+        part = shares.iloc[rows]
         labels = [(factor, f"{level_name(level)}  ({trials[factor, level]:,})") for factor, level in part.index]
         canvas, axes = canvas_of(1, 1, 0.85 + 0.17 * -(-len(present) // 4) + rows_high(labels), share=False)
         axis = axes[0, 0]
@@ -77,7 +77,7 @@ def diagnosis_figures(counts: pd.DataFrame) -> list[Figure]:
         left = pd.Series(0.0, index=part.index)
         for label in present:
             style = _style(label)
-            axis.barh(places, part[label], left=left, height=0.72, linewidth=0.5, edgecolor="white", **style)
+            axis.barh(places, part[label], left=left, height=0.8, linewidth=0.5, edgecolor="white", **style)
             for place, start, share in zip(places, left, part[label], strict=True):
                 if share >= _WRITTEN:
                     axis.text(
@@ -92,8 +92,8 @@ def diagnosis_figures(counts: pd.DataFrame) -> list[Figure]:
         canvas.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=2.2)
         title = f"Diagnoses by level{number}"
         caption = (
-            f"{_healthiest(counts)} Each bar divides a level's final runs, over everything the level is combined with, by "
-            "the label of their loss curves; what labels mean is in the table below."
+            f"{_healthiest(counts)} Bars divide each level's final runs by the label of their loss curves; the table below says "
+            "what labels mean."
         )
         alt = f"{title}: " + "; ".join(
             f"{level_name(level)} "

@@ -147,12 +147,12 @@ def rows_by_factor(axis: Axes, labels: Sequence[tuple[str, str]]) -> np.ndarray:
 def rows_high(labels: Sequence[tuple[str, str]]) -> float:
     """Return how many inches `rows_by_factor` needs for these labels."""
     lines = sum(len(textwrap.wrap(label, WRAPPED)) for _, label in labels)
-    return 0.175 * (lines + 1.3 * len({factor for factor, _ in labels}))
+    return 0.16 * (lines + 1.3 * len({factor for factor, _ in labels}))
 
 
-def pages_of(table: pd.DataFrame, most: int) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Cut a table that is too long for one figure; yield what each part's name and title have at their ends, and the part."""
-    number = -(-len(table) // most)
-    for part in range(number):
-        name, title = (f"_{part + 1}", f" ({part + 1} of {number})") if number > 1 else ("", "")
-        yield name, title, table.iloc[part * most : (part + 1) * most]
+def pages_of(number: int, most: int) -> Iterator[tuple[str, str, slice]]:
+    """Divide what is too much for one figure; yield what each figure's name and title have at their ends, and its part."""
+    pages = -(-number // most)
+    for page in range(pages):
+        name, title = (f"_{page + 1}", f" ({page + 1} of {pages})") if pages > 1 else ("", "")
+        yield name, title, slice(page * most, (page + 1) * most)

@@ -32,7 +32,8 @@ def ratio_figures(ratios: pd.DataFrame, target: str) -> list[Figure]:
     """
     left, right = ratio_limits(ratios)
     found = []
-    for name, number, part in pages_of(ratios, _ROWS):
+    for name, number, rows in pages_of(len(ratios), _ROWS):
+        part = ratios.iloc[rows]
         labels = [
             (row["factor"], f"{level_name(row['level'])}  vs  {level_name(row['reference'])}")
             for _, row in part.iterrows()

@@ -8,7 +8,7 @@ has several panels, and each after the first shows the factor's first level once
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -106,14 +106,6 @@ def panels_by_factor(table: pd.DataFrame, curve: Callable[[str, pd.DataFrame], S
     return panels
 
 
-def figures_of(panels: Sequence[StepPanel]) -> Iterator[tuple[str, str, Sequence[StepPanel]]]:
-    """Cut panels that are too many for one figure; yield what its name and title have at their ends, and its panels."""
-    number = -(-len(panels) // PANELS)
-    for part in range(number):
-        name, title = (f"_{part + 1}", f" ({part + 1} of {number})") if number > 1 else ("", "")
-        yield name, title, panels[part * PANELS : (part + 1) * PANELS]
-
-
 def draw_panels(
     panels: Sequence[StepPanel], ticks: Sequence[float], x_label: str, y_label: str, heading: str
 ) -> Canvas:
@@ -167,7 +159,7 @@ def _key(canvas: Canvas, axis: Axes, panel: StepPanel, ticks: Sequence[float], h
         for tick, text in zip(ticks, curve.texts, strict=True):
             axis.annotate(
                 text, (tick, 0), xycoords=("data", "axes fraction"), xytext=(0, -72 * depth), textcoords="offset points",
-                ha="center", va="center", fontsize=7, annotation_clip=False,
+                ha="center", va="center", fontsize=7, annotation_clip=False, in_layout=False,
             )  # fmt: skip
         depth += _LINE * len(curve.name)
 

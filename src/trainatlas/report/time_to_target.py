@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from trainatlas.report.blocks import Figure, Section, Table
-from trainatlas.report.drawing import svg_of
+from trainatlas.report.drawing import pages_of, svg_of
 from trainatlas.report.level_values import extremes, farthest_apart, listed
 from trainatlas.report.median_ratios import ratio_figures, ratio_table
-from trainatlas.report.step_panels import StepCurve, draw_panels, figures_of, panels_by_factor
+from trainatlas.report.step_panels import PANELS, StepCurve, draw_panels, panels_by_factor
 from trainatlas.report.wording import factor_name, joined, level_name, percent
 from trainatlas.study.config import Study
 
@@ -64,8 +64,9 @@ def survival_figures(survival: pd.DataFrame, target: str) -> list[Figure]:
 
     ends = survival.groupby(["factor", "level"], sort=False, as_index=False).agg(value=("survival", "last"))
     found = []
-    for name, number, panels in figures_of(panels_by_factor(survival, curve)):
-        canvas = draw_panels(panels, ticks, "optimizer steps", "runs not there yet", "runs at risk")
+    panels = panels_by_factor(survival, curve)
+    for name, number, shown in pages_of(len(panels), PANELS):
+        canvas = draw_panels(panels[shown], ticks, "optimizer steps", "runs not there yet", "runs at risk")
         title = f"Runs that have not got there yet{number}"
         caption = (
             f"{farthest_apart(ends, 'not there at the end')} Target: {target}. Kaplan-Meier estimates over all final runs "
@@ -122,8 +123,9 @@ def profile_figures(profiles: pd.DataFrame, target: str) -> list[Figure]:
         for each in extremes(best)
     ]
     found = []
-    for name, number, panels in figures_of(panels_by_factor(profiles, curve)):
-        canvas = draw_panels(panels, ticks, "τ: times the fewest steps", "problems within τ", "share at τ")
+    panels = panels_by_factor(profiles, curve)
+    for name, number, shown in pages_of(len(panels), PANELS):
+        canvas = draw_panels(panels[shown], ticks, "τ: times the fewest steps", "problems within τ", "share at τ")
         title = f"Performance profiles{number}"
         caption = (
             f"Most often the fastest, or as fast: {joined(soonest)}. Each curve is the share of problems on which a level "
