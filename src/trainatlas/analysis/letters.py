@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 Name = TypeVar("Name", bound=Hashable)
@@ -45,6 +46,15 @@ def letters(names: Sequence[Name], apart: Iterable[tuple[Name, Name]]) -> dict[N
     """
     found = groups(names, apart)
     return {name: "".join(_letter(index) for index, group in enumerate(found) if name in group) for name in names}
+
+
+def bearers(shown: Mapping[Name, str]) -> dict[str, list[Name]]:
+    """Return the names that bear each letter, letters and names in the order of `shown`: what `letters` tells, read back."""
+    found: dict[str, list[Name]] = {}
+    for name, text in shown.items():
+        for letter in re.findall(r"[a-z]\d*", text):
+            found.setdefault(letter, []).append(name)
+    return found
 
 
 def _letter(index: int) -> str:

@@ -19,7 +19,7 @@ from trainatlas.claims.config import Claim, ClaimSet
 from trainatlas.claims.verdicts import VERDICTS
 from trainatlas.report.blocks import Content, Figure, Section, Table
 from trainatlas.report.drawing import PALETTE, canvas_of, svg_of
-from trainatlas.report.wording import joined
+from trainatlas.report.wording import joined, p_value
 
 Row = Mapping[Any, Any]
 """A row of verdicts.csv, by column."""
@@ -104,7 +104,7 @@ def sentence(row: Row) -> str:
     what, verdict = row["what"], row["verdict"]
     if verdict == "not run":
         return f"{what}: not run ({row['reason']})."
-    counts = f"{row['seeds']} seeds, {row['pairs']} pairs, p {_p(row['p_holm'])}"
+    counts = f"{row['seeds']} seeds, {row['pairs']} pairs, p {p_value(row['p_holm'])}"
     return f"{what}, {row['case']}: {measured(row)}; {counts}; expected {expectation(row)}: {verdict}."
 
 
@@ -147,10 +147,6 @@ def _unit(row: Row) -> str:
 
 def _written(row: Row, value: float) -> str:
     return _number(row, value) + _unit(row)
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _overview(claim_set: ClaimSet, summary: pd.DataFrame) -> Section:
@@ -215,7 +211,9 @@ def _rows(own: pd.DataFrame) -> Table:
         counts = f"{row['seeds']} · {row['pairs']:,} · {row['trials']:,}" if ran else "–"
         verdict = SIGNS[row["verdict"]] + ("" if ran else f": {row['reason']}")
         where = row["case"] or row["study"]
-        rows.append((row["what"], where, effect, expectation(row), _p(row["p_holm"]) if ran else "–", counts, verdict))
+        rows.append(
+            (row["what"], where, effect, expectation(row), p_value(row["p_holm"]) if ran else "–", counts, verdict)
+        )
     header = (
         "effect of",
         "data and network",

@@ -14,10 +14,14 @@ import pandas as pd
 from trainatlas.catalogue import TABLES
 from trainatlas.report import figures
 from trainatlas.report.blocks import Content, Figure, Section, Table
+from trainatlas.report.comparisons import pairwise_section
 from trainatlas.report.data import data_table, split_in_words
 from trainatlas.report.depth import layer_section
+from trainatlas.report.diagnosis import diagnosis_section
 from trainatlas.report.findings import arm_name, counts, findings
 from trainatlas.report.search import can_be_fed, search_section
+from trainatlas.report.stability import stability_section
+from trainatlas.report.time_to_target import time_section
 from trainatlas.report.wording import (
     duration,
     factor_name,
@@ -26,9 +30,10 @@ from trainatlas.report.wording import (
     percent_interval,
     seconds,
     steps,
+    target_mark,
     term_name,
 )
-from trainatlas.study.config import Study, Target
+from trainatlas.study.config import Study
 from trainatlas.study.levels import full_text, name_of, split_parts
 from trainatlas.study.samples import GridSample
 from trainatlas.study.sampling import grid_cells
@@ -66,10 +71,14 @@ def build_content(
         if len(tables["effects"]):
             makers.append(lambda: _what_matters(study, tables))
         makers += [
+            *([lambda: pairwise_section(tables)] if len(tables["pairwise"]) else []),
+            *([lambda: stability_section(tables["stability"])] if len(tables["stability"]) else []),
             lambda: _loss_curves(study, tables),
+            *([lambda: diagnosis_section(tables)] if len(tables["diagnoses"]) else []),
             *([lambda: _units(study, tables)] if len(tables["units"]) else []),
             *([lambda: layer_section(study, tables)] if len(tables["layer_gains"]) else []),
             lambda: _convergence(study, final, tables),
+            *([lambda: time_section(study, tables)] if len(tables["survival"]) else []),
             lambda: _accuracy(study, tables),
             lambda: _rates(study, tables, provenance),
         ]
@@ -196,7 +205,8 @@ def _convergence(study: Study, final: pd.DataFrame, tables: dict[str, pd.DataFra
             rows.append((factor_name(factor), level_name(level), *cells))
     header = ["factor", "level"]
     for target in study.targets:
-        header += [f"{_mark(target)}: reached", "median", "3rd quartile"]
+        mark = target_mark(target)
+        header += [f"{mark}: reached", "median", "3rd quartile"]
     varied = [factor for factor in ("optimizer", "normalisation", "activation") if len(study.factors[factor]) > 1]
     return Section(
         "convergence",
@@ -238,7 +248,7 @@ def _seconds(study: Study, convergence: pd.DataFrame) -> list[Table]:
     return [
         Table(
             "Seconds to each target",
-            ("factor", "level", *map(_mark, study.targets)),
+            ("factor", "level", *map(target_mark, study.targets)),
             rows,
             "Median over all final runs of the level. A run's seconds are its steps times what a step of such a network takes "
             "when it is trained alone on this machine, without evaluation and loading of data: they weigh steps by what these "
@@ -247,10 +257,6 @@ def _seconds(study: Study, convergence: pd.DataFrame) -> list[Table]:
             text_columns=2,
         )
     ]
-
-
-def _mark(target: Target) -> str:
-    return f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
 
 
 def _accuracy(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
@@ -494,7 +500,7 @@ def _methods(study: Study) -> Section:
             "Failure counts. A run whose loss stops being finite has diverged: its accuracy is what it was then (an output "
             "that is not finite is wrong), and it reaches a target never.",
             "Limits. One data set, one network, one budget: rankings may differ elsewhere. Rates at the end of their range are "
-            "marked. Comparisons are not corrected for their number.",
+            "marked. Comparisons are not corrected for their number, except those of pairs of levels.",
         ],
         [Table("What the levels are", ("factor", "level", "formula", "source"), rows, text_columns=4)],
     )

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from trainatlas.analysis.layers import ARM
 from trainatlas.report.blocks import Figure, Section, Table
 from trainatlas.report.drawing import MARKERS, PALETTE, canvas_of, line_of, svg_of
-from trainatlas.report.wording import joined, level_name
+from trainatlas.report.wording import capital, joined, level_name
 from trainatlas.study.config import Study
 from trainatlas.train.records import BINS
 
@@ -135,12 +135,12 @@ def _gain_sentence(study: Study, gains: pd.DataFrame, way: _Way) -> str:
                 f"{level_name(activation)} is nearest to level with {level_name(near['init'])} ({_factor(near[way.name])} a "
                 f"layer) and farthest with {level_name(far['init'])} ({_factor(far[way.name])})"
             )
-    text = f"{_capital(_normalised(first))}, {way.from_first}: {'; '.join(parts)}." if parts else ""
+    text = f"{capital(_normalised(first))}, {way.from_first}: {'; '.join(parts)}." if parts else ""
     for normalisation in others:
         values = gains.loc[gains["normalisation"] == normalisation, way.name]
         if len(values):
             text += (
-                f" {_capital(_normalised(normalisation))} all arms lie between {_factor(values.min())} and "
+                f" {capital(_normalised(normalisation))} all arms lie between {_factor(values.min())} and "
                 f"{_factor(values.max())} a layer."
             )
     return text
@@ -234,10 +234,6 @@ def _short(value: float) -> str:
 
 def _normalised(level: str) -> str:
     return "without normalisation" if level == "none" else f"with {level_name(level)}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _factor(value: float) -> str:

@@ -6,7 +6,8 @@ Five hues of seaborn's colour-blind-safe palette at most, told apart by dashes a
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -22,7 +23,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from trainatlas.report.wording import level_name, term_name
+from trainatlas.report.wording import factor_name, level_name, term_name
 
 WIDTH = 7.1
 """Inches: the text width of an A4 page with the document's margins."""
@@ -51,6 +52,8 @@ _DASHES: list[tuple[int, tuple[float, ...]]] = [
     (0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)), (0, (2, 2)),
 ]  # fmt: skip
 MARKERS = "osD^vX"
+WRAPPED = 34
+"""Characters of a label, at most, before it goes on in another line."""
 
 
 def canvas_of(rows: int, columns: int, height: float, share: bool | Literal["row"] = True) -> tuple[Canvas, np.ndarray]:
@@ -109,3 +112,47 @@ def share_bars(axis: Axes, shown: pd.DataFrame, alone: str, together: str) -> No
         for i, label in enumerate((alone, together))
     ]
     axis.legend(handles=handles, loc="lower right", frameon=True, edgecolor="none")
+
+
+def rows_by_factor(axis: Axes, labels: Sequence[tuple[str, str]]) -> np.ndarray:
+    """Set an axis out in rows, the first on top: a heading in bold for each factor, and under it a row for each label.
+
+    Parameters
+    ----------
+    labels
+        A factor and a text for each row; rows of a factor follow each other.
+
+    Returns
+    -------
+    numpy.ndarray
+        Where each row is, shape (rows,). The axis begins at -0.7 and ends 0.7 below the last row.
+    """
+    places: list[int] = []
+    ticks: list[str] = []
+    headings: list[int] = []
+    for number, (factor, label) in enumerate(labels):
+        if number == 0 or labels[number - 1][0] != factor:
+            headings.append(len(ticks))
+            ticks.append(factor_name(factor))
+        places.append(len(ticks))
+        ticks.append(textwrap.fill(label, WRAPPED))
+    axis.set_yticks(range(len(ticks)), ticks)
+    for heading in headings:
+        axis.get_yticklabels()[heading].set_fontweight("bold")
+    axis.set_ylim(len(ticks) - 0.3, -0.7)
+    axis.grid(axis="y", visible=False)
+    return np.array(places)
+
+
+def rows_high(labels: Sequence[tuple[str, str]]) -> float:
+    """Return how many inches `rows_by_factor` needs for these labels."""
+    lines = sum(len(textwrap.wrap(label, WRAPPED)) for _, label in labels)
+    return 0.16 * (lines + 1.3 * len({factor for factor, _ in labels}))
+
+
+def pages_of(number: int, most: int) -> Iterator[tuple[str, str, slice]]:
+    """Divide what is too much for one figure; yield what each figure's name and title have at their ends, and its part."""
+    pages = -(-number // most)
+    for page in range(pages):
+        name, title = (f"_{page + 1}", f" ({page + 1} of {pages})") if pages > 1 else ("", "")
+        yield name, title, slice(page * most, (page + 1) * most)

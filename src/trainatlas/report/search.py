@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from trainatlas.analysis.screening import NEAR
 from trainatlas.report.blocks import Figure, Section, Table
 from trainatlas.report.drawing import MARKERS, canvas_of, line_of, percent_axis, share_bars, svg_of
-from trainatlas.report.wording import joined, percent, percent_interval, term_name
+from trainatlas.report.wording import capital, joined, percent, percent_interval, points, points_interval, term_name
 from trainatlas.study.config import Study
 
 TABLES = (
@@ -219,11 +219,11 @@ def _log_or_linear(study: Study, laws: pd.DataFrame) -> str:
 
 def _fine(value: float) -> str:
     """Return a difference in percentage points with two digits: a search's gains are small."""
-    return "–" if math.isnan(value) else f"{value * 100:+.2f}".replace("-", "−").replace("−0.00", "0.00")
+    return points(value, 2)
 
 
 def _fine_interval(low: float, high: float) -> str:
-    return "one seed: no interval" if math.isnan(low) else f"{_fine(low)} to {_fine(high)}"
+    return points_interval(low, high, 2)
 
 
 def _gain(row: pd.Series, column: str = "difference") -> str:
@@ -277,15 +277,11 @@ def _early_looks(screening: pd.DataFrame) -> str:
             f"{_loss(row['regret_third'])} points of the best on average, no more than {_loss(row['regret_third_worst'])} in "
             f"nineteen of twenty searches"
         )
-    return f"Screening. {_capital('; '.join(parts))}."
+    return f"Screening. {capital('; '.join(parts))}."
 
 
 def _loss(value: float) -> str:
     return f"{value * 100:.2f}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _stopping(table: pd.DataFrame) -> str:
@@ -449,7 +445,7 @@ def importance_bars(importance: pd.DataFrame) -> Figure:
     axes[0, 0].set_xlabel("share of the variance that the forest learnt; line: 95% interval over draws")
     top, rest = shown.iloc[-1], importance[importance["order"] == 0]["share"].sum()
     caption = (
-        f"{_capital(term_name(top['term']))} carries the largest share, {percent(top['share'])} "
+        f"{capital(term_name(top['term']))} carries the largest share, {percent(top['share'])} "
         f"({percent_interval(top['low'], top['high'])}). Functional analysis of variance of a random forest that learns "
         f"validation accuracy from {top['trials']:,} random draws; the learning rate is its place in its optimizer's range. "
         f"Three and more parameters together carry {percent(rest)}; a parameter that a level does not have stands at one value. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from trainatlas.study.config import Target
 from trainatlas.study.levels import split_parts
 
 _FACTORS = {
@@ -98,6 +99,11 @@ def joined(parts: Sequence[str]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
+def capital(text: str) -> str:
+    """Return a text with its first letter as a sentence begins."""
+    return text[:1].upper() + text[1:]
+
+
 def term_name(term: str) -> str:
     """Return a term of the analysis of variance in words."""
     return " × ".join(factor_name(part) for part in term.split(" x "))
@@ -108,9 +114,12 @@ def percent(value: float, decimals: int = 1) -> str:
     return "–" if math.isnan(value) else f"{value * 100:.{decimals}f}%"
 
 
-def points(value: float) -> str:
-    """Return a difference of shares in percentage points, signed."""
-    return "–" if math.isnan(value) else f"{value * 100:+.1f}".replace("-", "−")
+def points(value: float, decimals: int = 1) -> str:
+    """Return a difference of shares in percentage points, signed; what rounds to nothing is never below zero."""
+    if math.isnan(value):
+        return "–"
+    shown = f"{value * 100:+.{decimals}f}"
+    return shown.replace("-", "−") if float(shown) else shown.lstrip("-")
 
 
 def percent_interval(low: float, high: float) -> str:
@@ -118,9 +127,16 @@ def percent_interval(low: float, high: float) -> str:
     return "one seed: no interval" if math.isnan(low) else f"{max(low, 0) * 100:.1f} to {min(high, 1) * 100:.1f}%"
 
 
-def points_interval(low: float, high: float) -> str:
+def points_interval(low: float, high: float, decimals: int = 1) -> str:
     """Return an interval of differences in percentage points."""
-    return "one seed: no interval" if math.isnan(low) else f"{points(low)} to {points(high)}"
+    return "one seed: no interval" if math.isnan(low) else f"{points(low, decimals)} to {points(high, decimals)}"
+
+
+def p_value(value: float) -> str:
+    """Return a p-value; a dash where there is no test."""
+    if math.isnan(value):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def steps(value: float) -> str:
@@ -135,6 +151,11 @@ def seconds(value: float) -> str:
     if not 0 < value < 100:
         return steps(value)
     return f"{value:.{max(1 - math.floor(math.log10(value)), 0)}f}"
+
+
+def target_mark(target: Target) -> str:
+    """Return a target as the head of a column has it."""
+    return f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainatlas.analysis.letters import groups, letters
+from trainatlas.analysis.letters import bearers, groups, letters
 
 NAMES = "ABCDEFG"
 PAIRS = list(itertools.combinations(NAMES, 2))
@@ -48,3 +48,12 @@ def test_after_z_letters_are_numbered() -> None:
     names = list(range(28))
     found = letters(names, itertools.combinations(names, 2))
     assert [found[name] for name in (0, 25, 26, 27)] == ["a", "z", "a1", "b1"]
+
+
+@given(apart=st.lists(st.sampled_from(PAIRS), unique=True))
+def test_from_letters_the_groups_are_told_again(apart: list[tuple[str, str]]) -> None:
+    assert sorted(map(tuple, bearers(letters(NAMES, apart)).values())) == sorted(groups(NAMES, apart))
+
+
+def test_numbered_letters_are_told_from_those_before_them() -> None:
+    assert bearers({"x": "ab1", "y": "a1b", "z": "ba"}) == {"a": ["x", "z"], "b1": ["x"], "a1": ["y"], "b": ["y", "z"]}

@@ -117,6 +117,24 @@ def test_a_study_without_a_grid_still_has_a_report(parts):
     assert shown.findings
 
 
+@pytest.mark.parametrize(
+    ("table", "anchor"),
+    [
+        ("pairwise", "pairwise"),
+        ("stability", "stability"),
+        ("survival", "time-to-target"),
+        ("diagnoses", "diagnosis"),
+    ],
+)
+def test_a_section_whose_table_is_empty_is_left_out(parts, content, table, anchor):
+    study, trials, tables, *said = parts
+    shown = build_content(study, trials, tables | {table: tables[table].iloc[:0]}, *said)
+    assert [section.anchor for section in content.sections if section.anchor != anchor] == [
+        section.anchor for section in shown.sections
+    ]
+    assert anchor in [section.anchor for section in content.sections]
+
+
 def test_the_data_are_described_where_their_split_is(content):
     (section,) = [section for section in content.sections if section.anchor == "design"]
     table = section.blocks[0]
