@@ -26,9 +26,10 @@ from trainatlas.report.wording import (
     percent_interval,
     seconds,
     steps,
+    target_mark,
     term_name,
 )
-from trainatlas.study.config import Study, Target
+from trainatlas.study.config import Study
 from trainatlas.study.levels import full_text, name_of, split_parts
 from trainatlas.study.samples import GridSample
 from trainatlas.study.sampling import grid_cells
@@ -196,7 +197,8 @@ def _convergence(study: Study, final: pd.DataFrame, tables: dict[str, pd.DataFra
             rows.append((factor_name(factor), level_name(level), *cells))
     header = ["factor", "level"]
     for target in study.targets:
-        header += [f"{_mark(target)}: reached", "median", "3rd quartile"]
+        mark = target_mark(target)
+        header += [f"{mark}: reached", "median", "3rd quartile"]
     varied = [factor for factor in ("optimizer", "normalisation", "activation") if len(study.factors[factor]) > 1]
     return Section(
         "convergence",
@@ -238,7 +240,7 @@ def _seconds(study: Study, convergence: pd.DataFrame) -> list[Table]:
     return [
         Table(
             "Seconds to each target",
-            ("factor", "level", *map(_mark, study.targets)),
+            ("factor", "level", *map(target_mark, study.targets)),
             rows,
             "Median over all final runs of the level. A run's seconds are its steps times what a step of such a network takes "
             "when it is trained alone on this machine, without evaluation and loading of data: they weigh steps by what these "
@@ -247,10 +249,6 @@ def _seconds(study: Study, convergence: pd.DataFrame) -> list[Table]:
             text_columns=2,
         )
     ]
-
-
-def _mark(target: Target) -> str:
-    return f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
 
 
 def _accuracy(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
