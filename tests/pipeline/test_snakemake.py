@@ -76,8 +76,13 @@ def test_times_to_targets_are_told_in_seconds(undisturbed: Place) -> None:
     assert (seconds[reached] / steps[reached]).between(least * 0.999, most * 1.001).all()
 
 
-def test_results_of_a_version_that_timed_nothing_are_timed_and_not_trained_again(copied: Place) -> None:
-    (copied.results / "timing.csv").unlink()
+def test_what_has_not_been_timed_is_timed_and_not_trained_again(copied: Place) -> None:
+    for path in (
+        copied.results / "timing.csv",
+        copied.results / "analysis" / "convergence.csv",
+        copied.report / "index.html",
+    ):
+        path.unlink()
     done = copied.run("--dry-run")
     assert done.returncode == 0, done.stderr
     rules = set(re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", done.stdout, re.MULTILINE))

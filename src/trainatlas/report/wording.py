@@ -146,11 +146,9 @@ def steps(value: float) -> str:
     return "never" if math.isinf(value) else f"{value:,.0f}"
 
 
-def seconds(value: float) -> str:
-    """Return a number of seconds to two digits; infinitely many is `never`."""
-    if not 0 < value < 100:
-        return steps(value)
-    return f"{value:.{max(1 - math.floor(math.log10(value)), 0)}f}"
+def target_mark(target: Target) -> str:
+    """Return a target as the head of a column has it."""
+    return f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
 
 
 def target_mark(target: Target) -> str:
@@ -163,3 +161,10 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def seconds(value: float) -> str:
+    """Return a number of seconds to two digits; infinitely many is `never`."""
+    if not 0 < value < 100:
+        return steps(value)
+    return f"{value:.{max(1 - math.floor(math.log10(value)), 0)}f}"

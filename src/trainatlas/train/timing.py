@@ -36,7 +36,10 @@ MOST_KINDS = 100
 """Kinds of steps that are all measured; of more, one factor at a time is."""
 
 TURNS = 5
-"""Turns that count."""
+"""Turns that count, where all kinds are measured."""
+
+TURNS_TO_COMPOSE = 15
+"""The same where others are composed of those measured, and share their errors."""
 
 TURN_SECONDS = 0.06
 """What a kind's runs within a turn, of which the fastest counts, shall take together."""
@@ -72,9 +75,11 @@ def time_steps(study: Study, results: Path, device: torch.device) -> Timed:
     """
     rows = steps_of_study(study, measured_trials(results))
     kinds = sorted(set(rows.values()))
-    chosen = kinds if len(kinds) <= MOST_KINDS else one_at_a_time(kinds, study.folder)
+    chosen, most = kinds, TURNS
+    if len(kinds) > MOST_KINDS:
+        chosen, most = one_at_a_time(kinds, study.folder), TURNS_TO_COMPOSE
     store = ExampleStore(device, fitted=results / "fitted", folder=study.folder)
-    found = dict(zip(chosen, measure([stopwatch(kind, store) for kind in chosen]), strict=True))
+    found = dict(zip(chosen, measure([stopwatch(kind, store) for kind in chosen], most), strict=True))
     seconds = {kind: statistics.median(each) for kind, each in found.items()}
     seconds = composed([kind for kind in kinds if kind not in found], seconds) | seconds
     table = [
@@ -146,14 +151,14 @@ def stopwatch(kind: Trial, store: ExampleStore) -> Callable[[], float]:
     return look
 
 
-def measure(timed: Sequence[Callable[[], float]]) -> list[tuple[float, ...]]:
-    """Return for each of `timed` what it yields in each of TURNS turns, fewer where LONGEST is over.
+def measure(timed: Sequence[Callable[[], float]], most: int) -> list[tuple[float, ...]]:
+    """Return for each of `timed` what it yields in each of `most` turns, fewer where LONGEST is over.
 
     All are run in turn, after a turn that does not count.
     """
     found: list[list[float]] = []
     begun = time.monotonic()
-    for turn in itertools.islice(turns(timed), TURNS):
+    for turn in itertools.islice(turns(timed), most):
         found.append(turn)
         if time.monotonic() - begun > LONGEST:
             break

@@ -183,7 +183,7 @@ def test_no_turn_begins_when_time_is_over(monkeypatch: pytest.MonkeyPatch) -> No
     clock = itertools.count(step=0.6 * timing.LONGEST)
     monkeypatch.setattr(timing.time, "monotonic", lambda: next(clock))
     paces = itertools.count()
-    assert measure([lambda: float(next(paces))]) == [(1.0, 2.0)]
+    assert measure([lambda: float(next(paces))], 5) == [(1.0, 2.0)]
 
 
 def test_the_table_holds_medians_over_turns_and_says_how_they_were_found(
@@ -212,6 +212,7 @@ def test_the_table_holds_medians_over_turns_and_says_how_they_were_found(
     again = pd.read_csv(tmp_path / "timing.csv", keep_default_na=False, na_values=[""])
     assert again["step_seconds"].to_numpy() == pytest.approx(table["step_seconds"].to_numpy())
     measured = again["how"] == "measured"
+    assert set(again.loc[measured, "turns"]) == {timing.TURNS_TO_COMPOSE}
     assert measured.sum() == 2 * part.measured
     assert again.loc[~measured, ["fastest_turn", "slowest_turn"]].isna().all(axis=None)
     assert again.loc[~measured, "turns"].eq(0).all()
