@@ -151,11 +151,6 @@ def target_mark(target: Target) -> str:
     return f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
 
 
-def target_mark(target: Target) -> str:
-    """Return a target as the head of a column has it."""
-    return f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
-
-
 def duration(seconds: float) -> str:
     """Return a time span in the unit that suits it."""
     if seconds < 120:

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure as Canvas
 
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.tables import read_table, trial_columns
@@ -14,6 +15,12 @@ from trainatlas.report.data import data_table
 from trainatlas.report.figures import DRAWN_POINTS
 from trainatlas.report.wording import seconds
 from trainatlas.study.storage import read_json
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave figures without drawings, which take most of the time."""
+    monkeypatch.setattr(Canvas, "savefig", lambda canvas, buffer, **options: buffer.write("<svg></svg>"))
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +77,7 @@ def test_a_target_that_nobody_reaches_reads_never(content):
     assert any("never" in row for row in table.rows)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_seconds_to_targets_are_told_where_steps_were_timed(parts, content):
     study, trials, tables, *rest = parts
     (table,) = [table for table in blocks(content, Table) if table.title == "Seconds to each target"]
@@ -82,6 +90,7 @@ def test_seconds_to_targets_are_told_where_steps_were_timed(parts, content):
     assert "Seconds to each target" not in {table.title for table in blocks(shown, Table)}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_grid_that_runs_a_fraction_says_which(parts):
     study, *rest, provenance, data = parts
     grid, *others = study.samples
@@ -108,6 +117,7 @@ def test_figures_are_described_and_name_their_data(content, built_report):
         assert "<text" in figure.svg  # letters stay letters: searchable, and small
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_study_without_a_grid_still_has_a_report(parts):
     study, trials, tables, *said = parts
     draws = trials[trials["stage"] == "random"]
@@ -117,6 +127,7 @@ def test_a_study_without_a_grid_still_has_a_report(parts):
     assert shown.findings
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("table", "anchor"),
     [
@@ -158,6 +169,7 @@ def test_many_classes_are_counted_together_and_the_users_files_have_their_digest
     assert facts["digest of the files"] == "abc"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_table_too_long_to_read_is_cut_and_says_so(parts):
     study, trials, tables, *said = parts
     levels = pd.concat([tables["levels"]] * 100, ignore_index=True)
