@@ -50,7 +50,7 @@ def test_shipped_studies_have_a_quick_edition_and_say_what_both_take(study):
     head = [line for line in study.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     runs = [line for line in head if f"study=benchmarks/{study.name}" in line]
     assert len(runs) == 1 + len(whole.profiles)
-    assert all(re.search(r" (min|h)\b", line) for line in runs)
+    assert all(re.search(r" \d+ (s|min|h)\b", line) for line in runs)
 
 
 def test_the_default_study_is_as_large_as_promised(digits):

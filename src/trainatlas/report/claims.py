@@ -33,6 +33,9 @@ SIGNS = {
 }
 """Verdicts with a sign of their own: they are told apart without colour."""
 
+LISTED_AGAINST = 3
+"""Claims that the answer names among those that do not hold, wholly refuted ones first."""
+
 TITLE_WIDTH = 122
 """Letters that a row's title in a figure has on a line."""
 
@@ -77,7 +80,7 @@ def claims_content(claim_set: ClaimSet, tables: dict[str, pd.DataFrame], digest:
 
 
 def _findings(summary: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
-    """Return a few sentences: how many claims hold, the rows that most clearly do not, and what one data set turns."""
+    """Return a few sentences: how many claims hold, a row of those that most clearly do not, and what one data set turns."""
     counts = summary["verdict"].value_counts()
     supported, refuted, mixed = (int(counts.get(verdict, 0)) for verdict in ("supported", "refuted", "mixed"))
     found = [
@@ -85,8 +88,18 @@ def _findings(summary: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
         "depend on the data, the network or the part of the claim; "
         f"{len(summary) - supported - refuted - mixed} are left open."
     ]
-    against = verdicts[verdicts["verdict"] == "refuted"].sort_values("p_holm")
-    found += [f"{row['claim']} is refuted in one row: {sentence(row)}" for row in against.head(2).to_dict("records")]
+    claims = summary.set_index("claim")
+    against = verdicts[verdicts["verdict"] == "refuted"]
+    against = against.assign(
+        statement=against["claim"].map(claims["statement"]).str.rstrip("."),
+        not_wholly=against["claim"].map(claims["verdict"]) != "refuted",
+        the_same_at_every_seed=against["high"] == against["low"],
+    )
+    against = against.sort_values(["not_wholly", "the_same_at_every_seed", "p_holm"]).drop_duplicates("claim")
+    found += [
+        f"{row['claim']}, \u201c{row['statement']}\u201d, is refuted in one row: {sentence(row)}"
+        for row in against.head(LISTED_AGAINST).to_dict("records")
+    ]
     turned = summary[summary["turned_by"] != ""]
     if len(turned):
         found.append(f"One data set or network alone turns the verdict on {joined(list(turned['claim']))}.")
