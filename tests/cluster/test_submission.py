@@ -31,7 +31,9 @@ def test_each_pack_was_one_job_that_asked_for_what_it_was_predicted_to_take(subm
         (attempt,) = submitted.attempts(pack)
         assert (attempt.scheduler, attempt.end) == ("slurm", "done")
         job = submitted.described(attempt.job)
-        assert (job["JobState"], job["TimeLimit"], job["MinMemoryNode"]) == ("COMPLETED", "00:06:00", "1500M")
+        assert (job["JobState"], job["TimeLimit"]) == ("COMPLETED", "00:06:00")
+        # 1.3 times the prediction for so small a pack, some 550 MiB, but at most the 1,000 it may take, and 500 for Snakemake.
+        assert 1100 <= int(job["MinMemoryNode"].removesuffix("M")) <= 1500
 
 
 def test_jobs_on_gpus_asked_for_one_and_saw_one(submitted: Any) -> None:

@@ -36,7 +36,7 @@ def measured(trials: list[Trial]) -> dict[Trial, tuple[Any, ...]]:
 @given(
     bad=st.sets(st.integers(0, 7), min_size=1, max_size=6),
     activation=st.sampled_from(["relu", "tanh", "gelu"]),
-    normalisation=st.sampled_from(["none", "batch", "layer"]),
+    normalisation=st.sampled_from(["none", "layer"]),  # batch normalisation: see docs/decisions/0012
     optimizer=st.sampled_from(["sgd", "adam"]),
     blown_up=st.sampled_from([{"learning_rate": 1e30}, {"init": "normal(std=1e30)"}]),
 )
@@ -50,7 +50,7 @@ def test_trials_that_diverge_change_no_bit_of_their_neighbours(
     for i, trial in enumerate(sound):
         if i not in bad:
             assert beside[trial] == alone[trial]
-    if normalisation == "none":
+    if normalisation == "none" and activation != "tanh":  # whose outputs stay within 1
         assert all(beside[mixed[i]][0] == "diverged" for i in bad)
 
 

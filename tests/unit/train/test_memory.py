@@ -20,7 +20,6 @@ TRIAL = Trial("digits", "mlp(width=32)", "relu", "kaiming_normal", "none", "sgd"
 
 MEASURED = """
 import json, re, sys, torch
-from dataclasses import replace
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore
 from trainatlas.train.memory import predict
@@ -29,7 +28,7 @@ from trainatlas.train.stacked import train_stack
 changes, number = json.loads(sys.argv[1]), int(sys.argv[2])
 # A small training part makes few steps; memory is at its fullest from the second on.
 base = Trial("digits", "mlp(width=32)", "relu", "kaiming_normal", "none", "sgd", "raw", 0.01, 64, 1, 0, 0.4, 0.4)
-trials = [replace(base, seed=i % 2, **changes) for i in range(number)]
+trials = [base._replace(seed=i % 2, **changes) for i in range(number)]
 device = prepare_process()
 store = ExampleStore(device)
 needed = predict(trials, store).of(number)
