@@ -37,11 +37,12 @@ claims: setup ## train the studies that the lecture notes' claims rest on, and g
 	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) claims --config profile=quick
 	@printf '%s\n' reports/claims-quick/index.html reports/claims-quick/report.pdf
 
-test: setup-dev ## run the tests: three at a time keep two cores busy (25 minutes)
-	@$(BIN)/pytest -n 3 --dist loadgroup -m "not scheduler_faults" $(PYTEST_ARGS)
+# A file's tests run in one process, so that what they share is built once; the long ones come first.
+test: setup-dev ## run the tests, on two cores (25 minutes)
+	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not scheduler_faults" $(PYTEST_ARGS)
 
 test-cluster: setup-dev ## run a study on a real SLURM on loopback, undisturbed and through faults (8 minutes)
-	@$(BIN)/pytest -n 2 --dist loadgroup tests/cluster $(PYTEST_ARGS)
+	@$(BIN)/pytest tests/cluster $(PYTEST_ARGS)
 
 lint: setup-dev ## check style, types, the pipeline and the direction of imports
 	$(BIN)/ruff check

@@ -17,7 +17,6 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.scheduler_faults,
     pytest.mark.slow,
-    pytest.mark.xdist_group("slurm"),
 ]
 
 
