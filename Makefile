@@ -76,7 +76,6 @@ schemas: setup ## write the pages made from code anew: study schema, data dictio
 
 # Keeps the versions of the present lock where pyproject.toml lets it; UPGRADE=--upgrade takes the newest ones.
 lock: setup ## resolve requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newest versions)
-	@$(BIN)/python -m pip install -qq uv
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --extra dev \
 		--constraints requirements-torch.lock --no-emit-package torch \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
