@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainatlas import claims_commands, data_commands
+from trainatlas.scheduler import refuse_other_release
 from trainatlas.study.errors import UserError
 from trainatlas.study.stage_times import note_stage
 
@@ -474,6 +475,7 @@ def bench(
 def main() -> None:
     """Run the command line; a user's mistake ends with one line and exit status 1."""
     try:
+        refuse_other_release()
         app()
     except UserError as error:
         print(f"trainatlas: {error}", file=sys.stderr)

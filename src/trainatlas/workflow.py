@@ -21,6 +21,7 @@ from typing import IO, Any, NoReturn
 from trainatlas.catalogue import TABLES, structure
 from trainatlas.claims.config import ClaimSet, StudyFile, load_claims
 from trainatlas.costs import calibrated
+from trainatlas.scheduler import RELEASE, check_scheduler, release
 from trainatlas.study import user_code
 from trainatlas.study.attempts import given_up
 from trainatlas.study.checksums import damaged_packs, forget_pack, put_aside
@@ -268,6 +269,7 @@ def announce(settings: Settings) -> None:
     """
     os.environ.setdefault("TRAINATLAS_DEVICE", settings.device)
     os.environ.setdefault("TRAINATLAS_SCRATCH", settings.scratch)
+    os.environ.setdefault(RELEASE, release())
     for name in ("WORKERS", "PACK_MINUTES", "TRIES", "LATENCY"):  # see `announce_crew`; empty counts as not there
         os.environ.setdefault(f"TRAINATLAS_{name}", "")
 
@@ -308,6 +310,14 @@ def tries_of(workflow: Any) -> Callable[[], int]:
         return 0 if workflow.local_exec else int(workflow.execution_settings.retries) + 1
 
     return tries
+
+
+def check_submission(workflow: Any, on_error: Callable[[str], NoReturn]) -> None:
+    """Refuse to begin where the jobs of this run cannot be submitted."""
+    try:
+        check_scheduler(workflow)
+    except UserError as error:
+        on_error(f"trainatlas: {error}")
 
 
 def pack_seconds(results: Path, pack: str) -> float:

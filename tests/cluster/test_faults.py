@@ -180,7 +180,9 @@ def test_a_job_over_its_memory_is_submitted_again_with_all_that_it_may_take(dist
     place = disturbed.place
     jobs = (disturbed.jobs["over memory"], place.job(disturbed.packs["over memory"]))
     asked = [int(place.described(job)["MinMemoryNode"].removesuffix("M")) for job in jobs]
-    assert 1100 <= asked[0] < 1500 and asked[1] == 1500, "what it was predicted to take; memory=1000 and 500 for Snakemake"
+    assert 1100 <= asked[0] < 1500 and asked[1] == 1500, (
+        "what it was predicted to take; memory=1000 and 500 for Snakemake"
+    )
     job_folder = f"{place.results.name}_{disturbed.packs['over memory']}"
     log = place.folder / "slurm-logs" / "rule_train" / job_folder / f"{jobs[0]}.log"
     assert "exceeded memory limit" in log.read_text().lower()

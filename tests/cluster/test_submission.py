@@ -49,6 +49,22 @@ def test_jobs_on_gpus_asked_for_one_and_saw_one(submitted: Any) -> None:
         assert (submitted.orders / f"devices-{pack}-{attempt.job}").read_text() == ""
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("slurm_partition=nowhere", "rule train: slurm_partition is 'nowhere'; allowed: gpu, main"),
+        ("gres='fpga:1'", "rule train: gres is 'fpga:1', which the default partition lacks; allowed: none"),
+    ],
+)
+def test_what_the_site_lacks_is_told_before_anything_is_submitted(asked: str, said: str, submitted: Any) -> None:
+    """Snakemake takes the later of two values for one resource, so the profile's own is put aside."""
+    tables = submitted.tables()
+    driver = submitted.start("slurm", "--set-resources", f"train:{asked}", "--forceall")
+    assert driver.wait(120) != 0
+    assert f"trainatlas: {said}" in submitted.log(len(submitted.drivers) - 1).read_text().splitlines()
+    assert submitted.tables() == tables
+
+
 def test_status_leads_from_a_trial_to_its_job_and_log(submitted: Any) -> None:
     trial, pack = pd.read_csv(submitted.results / "plan-1.csv", dtype=str).iloc[0][["trial_id", "pack"]]
     words = ["status", submitted.study, "--results", submitted.results.parent, "--trial", trial]
