@@ -402,11 +402,12 @@ def report(
 def schema(
     root: Annotated[Path, typer.Option(help="The repository's root.")] = Path(),
 ) -> None:
-    """Write the pages that follow from the code anew: the schema of study files, data dictionary and catalogue."""
+    """Write the pages that follow from the code anew: schemas of studies, claims and reports, data dictionary, catalogue."""
     from trainatlas.analysis.dictionary import data_dictionary
     from trainatlas.catalogue_page import catalogue_page
     from trainatlas.claims.columns import CLAIM_PAGES
     from trainatlas.claims.config import Claims
+    from trainatlas.report.report_file import StoredReport
     from trainatlas.study.config import Study
     from trainatlas.study.storage import write_json, write_text
 
@@ -415,6 +416,7 @@ def schema(
     given["required"].remove("name")
     write_json(root / "workflow" / "schemas" / "study.schema.json", given)
     write_json(root / "workflow" / "schemas" / "claims.schema.json", Claims.model_json_schema())
+    write_json(root / "workflow" / "schemas" / "report.schema.json", StoredReport.model_json_schema())
     write_text(root / "docs" / "data-dictionary.md", data_dictionary(CLAIM_PAGES))
     write_text(root / "docs" / "catalogue.md", catalogue_page())
 

@@ -53,6 +53,7 @@ rule claims_report:
     output:
         html=f"{settings.reports}/{settings.claim_set.name}/index.html",
         pdf=f"{settings.reports}/{settings.claim_set.name}/report.pdf",
+        json=f"{settings.reports}/{settings.claim_set.name}/report.json",
     log:
         f"{VERDICTS}/logs/report.log",
     conda:

@@ -1,4 +1,4 @@
-# The page and the document, from one template.
+# The page and the document, from one template and one file that holds what they say.
 
 
 rule report:
@@ -11,6 +11,7 @@ rule report:
     output:
         html=f"{REPORT}/index.html",
         pdf=f"{REPORT}/report.pdf",
+        json=f"{REPORT}/report.json",
     log:
         f"{RESULTS}/logs/report.log",
     conda:

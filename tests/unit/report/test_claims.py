@@ -213,7 +213,7 @@ def test_the_document_is_tagged_and_lacks_no_character(told: Told) -> None:
 
 def test_built_again_both_files_have_the_same_bytes(told: Told, tmp_path: Path) -> None:
     write_claims_report(told.claim_set, told.results, tmp_path)
-    for name in ("index.html", "report.pdf"):
+    for name in ("index.html", "report.pdf", "report.json"):
         assert (tmp_path / name).read_bytes() == (told.reports / name).read_bytes()
     copies = {path.stem for path in (tmp_path / "tables").iterdir()}
     assert copies == set(CLAIM_TABLES)
