@@ -26,9 +26,10 @@ from trainatlas.analysis.tables import read_table, trial_columns
 from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet
 from trainatlas.claims.tables import read_verdicts
-from trainatlas.report.blocks import Content, Figure
+from trainatlas.report.blocks import Content, Figure, Table
 from trainatlas.report.claims import claims_content
 from trainatlas.report.content import build_content
+from trainatlas.report.latex import latex_table
 from trainatlas.report.report_file import read_content, write_content
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError, said
@@ -88,6 +89,10 @@ def _write(content: Content, tables: Sequence[Path], reports: Path) -> tuple[Pat
     """Write what the report says and rests on, then the page and the document; return the paths of these two."""
     for table in tables:
         _copy(table, reports / "tables" / table.name)
+    for section in content.sections:
+        for number, block in enumerate(section.blocks, 1):
+            if isinstance(block, Table):  # named as the page's own anchor for it
+                write_text(reports / "tables" / f"{section.anchor}-{number}.tex", latex_table(block))
     write_content(replace(content, tables=[table.stem for table in tables]), reports)
     return render(reports)
 
