@@ -22,12 +22,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.columns import ANALYSIS_TABLES
-from trainatlas.analysis.tables import read_table, trial_columns
+from trainatlas.analysis.runs_compared import COMPARE_COLUMNS, PAIR_COLUMNS, Comparison, Run
+from trainatlas.analysis.tables import read_table, trial_columns, write_table
 from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet
 from trainatlas.claims.tables import read_verdicts
 from trainatlas.report.blocks import Content, Figure, Table
 from trainatlas.report.claims import claims_content
+from trainatlas.report.compared import compared_content
 from trainatlas.report.content import build_content
 from trainatlas.report.latex import latex_table
 from trainatlas.report.report_file import read_content, write_content
@@ -85,10 +87,33 @@ def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tu
     return _write(content, [results / f"{name}.csv" for name in CLAIM_TABLES], reports)
 
 
+def write_comparison(old: Run, new: Run, comparison: Comparison, reports: Path) -> tuple[Path, Path]:
+    """Write the report on two runs of a study, with compare.csv and pairs.csv in its tables.
+
+    Parameters
+    ----------
+    reports
+        The report's folder.
+
+    Returns
+    -------
+    tuple
+        Paths of the page and of the document.
+    """
+    content = compared_content(old, new, comparison)
+    given = {"compare": (comparison.rows, COMPARE_COLUMNS), "pairs": (comparison.pairs, PAIR_COLUMNS)}
+    paths = {name: reports / "tables" / f"{name}.csv" for name in given}
+    for name, (frame, columns) in given.items():
+        write_table(frame, paths[name], columns)
+    return _write(content, list(paths.values()), reports)
+
+
 def _write(content: Content, tables: Sequence[Path], reports: Path) -> tuple[Path, Path]:
     """Write what the report says and rests on, then the page and the document; return the paths of these two."""
     for table in tables:
-        _copy(table, reports / "tables" / table.name)
+        target = reports / "tables" / table.name
+        if table != target:
+            _copy(table, target)
     for section in content.sections:
         for number, block in enumerate(section.blocks, 1):
             if isinstance(block, Table):  # named as the page's own anchor for it
