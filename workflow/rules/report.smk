@@ -9,8 +9,18 @@ rule report:
         trials=f"{RESULTS}/trials.csv",
         analysis=rules.analyse.output,
     output:
-        html=f"{REPORT}/index.html",
-        pdf=f"{REPORT}/report.pdf",
+        html=report(
+            f"{REPORT}/index.html",
+            caption="../report/page.rst",
+            category="{study}",
+            labels={"result": "page"},
+        ),
+        pdf=report(
+            f"{REPORT}/report.pdf",
+            caption="../report/document.rst",
+            category="{study}",
+            labels={"result": "document"},
+        ),
         json=f"{REPORT}/report.json",
     log:
         f"{RESULTS}/logs/report.log",
