@@ -144,6 +144,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "broken provenance": (lambda folder: (folder / "provenance.json").write_text("{"), ["provenance.json", "JSON"]),
     "a list": (lambda folder: (folder / "provenance.json").write_text("[]"), ["study is null", "allowed: a mapping"]),
+    "no levels": (
+        lambda folder: (folder / "provenance.json").write_text('{"study": {"factors": {"init": 7}}, "packages": {}}'),
+        ["factors.init is 7", "allowed: a list"],
+    ),
     "no table": (
         lambda folder: (folder / "trials.csv").write_text("a,b\n1,2\n"),
         ["'trial_id' is missing", "allowed: "],

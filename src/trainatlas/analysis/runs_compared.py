@@ -122,6 +122,12 @@ class Run:
         """The study's parameters."""
         return list(self.study.get("parameters") or ())
 
+    def fact(self, part: str, key: str = "") -> str:
+        """Return what the provenance says under `part`, or under `key` of it, as text; unknown where it says nothing."""
+        found = self.provenance.get(part)
+        found = _part(found, key) if key else found
+        return "unknown" if found is None else _shown(found)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -169,6 +175,11 @@ def read_run(folder: Path) -> Run:
             raise UserError(
                 f"{folder / 'provenance.json'}: {key} is {_shown(_part(inside, key))}; allowed: a mapping, as "
                 "`trainatlas aggregate` writes it"
+            )
+    for factor, levels in provenance["study"]["factors"].items():
+        if not isinstance(levels, list):
+            raise UserError(
+                f"{folder / 'provenance.json'}: factors.{factor} is {_shown(levels)}; allowed: a list of levels"
             )
     return Run(folder, _read_trials(path, Run(folder, pd.DataFrame(), provenance).parameters), provenance)
 

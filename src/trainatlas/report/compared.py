@@ -53,7 +53,7 @@ SIGNS = {
 
 def compared_content(old: Run, new: Run, comparison: Comparison) -> Content:
     """Put the report on two runs together."""
-    digests = [str(run.provenance.get("study_digest", "unknown")) for run in (old, new)]
+    digests = [run.fact("study_digest") for run in (old, new)]
     overall = _overall(comparison)
     counts = {status: numbers for status, *numbers in status_counts(old.trials, new.trials)}
     return Content(
@@ -181,18 +181,19 @@ def _findings(old: Run, new: Run, comparison: Comparison) -> list[str]:
 
 def _same_to_begin_with(old: Run, new: Run) -> str:
     """Say whether study and environment were the same."""
+    levels = [factor_name(factor) for factor, *_ in level_changes(old, new)]
     differing = [
-        f"{len(changes)} {what}"
+        f"{what} ({joined(changes)})"
         for what, changes in (
-            ("factors have other levels", level_changes(old, new)),
-            ("settings of the study differ", setting_changes(old, new)),
-            ("facts about code, packages and hardware differ", environment_changes(old, new)),
+            ("levels of the study", levels),
+            ("its settings", [key for key, *_ in setting_changes(old, new)]),
+            ("code, packages and hardware", [key for key, *_ in environment_changes(old, new)]),
         )
         if changes
     ]
     if not differing:
         return "Study, code, packages and hardware are the same."
-    return f"What was not the same to begin with: {joined(differing)}."
+    return f"Not the same to begin with: {'; '.join(differing)}."
 
 
 def _differences(comparison: Comparison) -> Section:
@@ -356,11 +357,14 @@ def _configuration(old: Run, new: Run) -> Section:
 
 def _environment(old: Run, new: Run) -> Section:
     runs = [("results", str(old.folder), str(new.folder))]
-    for what, key in (("trained from", "first_start"), ("trained to", "last_end")):
-        times = [str((run.provenance.get("training") or {}).get(key, "unknown")) for run in (old, new)]
-        runs.append((what, times[0], times[1]))
-    commits = [str((run.provenance.get("source") or {}).get("commit", "unknown")) for run in (old, new)]
-    runs.append(("commit", commits[0], commits[1]))
+    for what, part, key in (
+        ("study digest", "study_digest", ""),
+        ("trained from", "training", "first_start"),
+        ("trained to", "training", "last_end"),
+        ("commit", "source", "commit"),
+    ):
+        before, after = (run.fact(part, key) for run in (old, new))
+        runs.append((what, before, after))
     changes = environment_changes(old, new)
     blocks: list[Figure | Table] = [Table("The two runs", ("what", "old", "new"), runs, text_columns=3)]
     if changes:

@@ -38,7 +38,7 @@ from trainatlas.study.errors import UserError, said
 from trainatlas.study.storage import atomic_write, read_json, write_text
 
 ATTACHED_BYTES = 12 * 2**20
-"""Tables of at most so many bytes in all are attached to the document, where they take about a sixth of that."""
+"""Tables of at most so many bytes in all are attached to the document, where they take about a quarter of that."""
 
 _ATTACHED_AT = datetime(1980, 1, 1)
 """The time that attachments bear: a document must have one, and its bytes are to depend on its contents alone."""
