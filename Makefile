@@ -39,9 +39,9 @@ claims: setup ## train the studies that the lecture notes' claims rest on, and g
 
 # A file's tests run in one process, so that what they share is built once; the long ones come first.
 test: setup-dev ## run the tests, on two cores (25 minutes)
-	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not scheduler_faults" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-cluster: setup-dev ## run a study on a real SLURM on loopback, undisturbed and through faults (8 minutes)
+test-cluster: setup-dev ## run a study on a real SLURM on loopback, undisturbed and through faults (7 minutes)
 	@$(BIN)/pytest tests/cluster $(PYTEST_ARGS)
 
 lint: setup-dev ## check style, types, the pipeline and the direction of imports
@@ -76,7 +76,6 @@ schemas: setup ## write the pages made from code anew: schemas, data dictionary,
 
 # Keeps the versions of the present lock where pyproject.toml lets it; UPGRADE=--upgrade takes the newest ones.
 lock: setup ## resolve requirements.lock anew from pyproject.toml (UPGRADE=--upgrade for newest versions)
-	@$(BIN)/python -m pip install -qq uv
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --extra dev \
 		--constraints requirements-torch.lock --no-emit-package torch \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \

@@ -310,9 +310,27 @@ install_torch() {
     fi
 }
 
-cpu_torch_through_uv() {
-    pip_install uv && in_venv -m uv --quiet pip install --python "$VENV/bin/python" --no-deps --torch-backend cpu "$1" 2>/dev/null
+cpu_torch_through_uv() { uv_install --no-deps --torch-backend cpu "$1" 2>/dev/null; }
+
+# ---------------------------------------------------------------- packages
+
+uv_install() {
+    UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT-30} in_venv -m uv --quiet pip install --python "$VENV/bin/python" "$@"
 }
+
+# uv, as it stands in the lock with its checksums, takes seconds for what takes pip minutes. Where it cannot reach the packages,
+# since an index is set for pip alone, pip installs them.
+install_locked() {
+    local entry=$VENV/uv.lock
+    awk '/^uv==/ { inside = 1 } inside { print; if (!/\\$/) exit }' requirements.lock >"$entry"
+    if pip_install --no-deps --require-hashes -r "$entry" && uv_install --no-deps --require-hashes -r requirements.lock 2>/dev/null; then
+        return
+    fi
+    pip_install --no-deps --use-pep517 --require-hashes -r requirements.lock
+}
+
+# Also compiles what is imported, once and for all processes to come; uv leaves that undone.
+try_imports() { in_venv -c 'import snakemake.cli, torch, weasyprint, trainatlas.report.render, trainatlas.train.pack'; }
 
 # ---------------------------------------------------------------- all of it, in order
 
@@ -343,16 +361,16 @@ main() {
     rm -f "$STAMP"
     forget_half_installed
     if [ "$fresh" = yes ]; then
-        say "installing locked packages (about 2 minutes)"
+        say "installing locked packages (up to 2 minutes)"
     else
         say "bringing .venv up to date with the lock (up to 2 minutes)"
     fi
-    pip_install --no-deps --use-pep517 --require-hashes -r requirements.lock ||
+    install_locked ||
         die "could not install the packages of requirements.lock; check the network and start again"
     install_torch
     say "installing trainatlas"
     pip_install --no-deps --no-build-isolation -e . || die "could not install trainatlas itself; see above"
-    in_venv -c 'import torch, weasyprint' || die "torch or WeasyPrint does not load; see above"
+    try_imports || die "torch or WeasyPrint does not load; see above"
     fingerprint >"$STAMP"
     say "done"
 }

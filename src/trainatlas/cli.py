@@ -19,6 +19,7 @@ import typer
 from trainatlas import claims_commands, data_commands
 from trainatlas.compare_command import compare
 from trainatlas.study.errors import UserError
+from trainatlas.study.stage_times import note_stage
 
 if TYPE_CHECKING:
     from trainatlas.study.config import Study
@@ -139,6 +140,11 @@ def plan(
     stages = ", ".join(f"{trials:,} {stage}" for stage, trials in summary["trials_by_stage"].items()) or "no trials"
     later = "" if summary["last"] else f"; then about {summary['later_trials']:,} more"
     typer.echo(f"{checked.name}, round {number}: {stages} in {len(summary['packs'])} packs{later}")
+    _note(folder, f"plan-{number}")
+
+
+def _note(folder: Path, stage: str) -> None:
+    note_stage(folder, stage, time.perf_counter() - _STARTED)
 
 
 def _say_estimate(study: Study, folder: Path, cluster: Path, prices: tuple[Path, ...], pack_minutes: float) -> None:
@@ -195,6 +201,7 @@ def prepare(study: StudyFile, results: Results = _RESULTS, profile: Profile = No
     described = make_ready(checked, results / checked.name)
     sizes = ", ".join(f"{described[f'{part}_examples']:,} {part}" for part in ("train", "validation", "test"))
     typer.echo(f"{checked.name}: {described['data']}, {sizes} examples of {len(described['classes'])} classes")
+    _note(results / checked.name, "prepare")
 
 
 @app.command()
@@ -348,6 +355,7 @@ def aggregate(study: StudyFile, results: Results = _RESULTS, profile: Profile = 
 
     checked = load_study(study, TABLES, profile)
     gather(checked, results / checked.name)
+    _note(results / checked.name, "aggregate")
 
 
 @app.command("time")
@@ -367,6 +375,7 @@ def time_study(
     with hold_device(device.value, slots_folder(), lambda line: typer.echo(line, err=True)) as place:
         timed = time_steps(checked, results / checked.name, place)
     typer.echo(f"{checked.name}: steps of {timed.kinds:,} kinds, {timed.measured:,} of them measured")
+    _note(results / checked.name, "time")
 
 
 @app.command()
@@ -380,6 +389,7 @@ def analyse(study: StudyFile, results: Results = _RESULTS, profile: Profile = No
     checked = load_study(study, TABLES, profile)
     folder = results / checked.name
     write_analysis(work_out(checked, read_gathered(checked, folder)), folder)
+    _note(folder, "analyse")
 
 
 @app.command()

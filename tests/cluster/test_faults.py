@@ -13,11 +13,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.scheduler_faults,
-    pytest.mark.slow,
-]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 @dataclass
@@ -178,12 +174,13 @@ def test_a_job_over_its_time_limit_stops_and_goes_on_with_twice_the_time(disturb
     assert f"SLURM-job '{disturbed.jobs['over time']}' failed" in disturbed.place.said()
 
 
-def test_a_job_over_its_memory_is_submitted_again_with_twice_the_memory(disturbed: Disturbed) -> None:
+def test_a_job_over_its_memory_is_submitted_again_with_all_that_it_may_take(disturbed: Disturbed) -> None:
     assert disturbed.ended_as("over memory") != "COMPLETED"
     assert disturbed.went_on("over memory")
     place = disturbed.place
     jobs = (disturbed.jobs["over memory"], place.job(disturbed.packs["over memory"]))
-    assert [place.described(job)["MinMemoryNode"] for job in jobs] == ["1500M", "3000M"]
+    asked = [int(place.described(job)["MinMemoryNode"].removesuffix("M")) for job in jobs]
+    assert 1100 <= asked[0] < 1500 and asked[1] == 1500, "what it was predicted to take; memory=1000 and 500 for Snakemake"
     job_folder = f"{place.results.name}_{disturbed.packs['over memory']}"
     log = place.folder / "slurm-logs" / "rule_train" / job_folder / f"{jobs[0]}.log"
     assert "exceeded memory limit" in log.read_text().lower()

@@ -13,8 +13,7 @@ import pandas as pd
 
 import trainatlas
 from trainatlas.study.config import Study
-from trainatlas.study.planning import summary_path
-from trainatlas.study.storage import read_json
+from trainatlas.study.planning import planned_rounds, read_summary
 from trainatlas.study.trial import TRAINING_VERSION
 
 PACKAGES = (
@@ -28,7 +27,7 @@ def provenance(study: Study, results: Path, packs: pd.DataFrame) -> dict[str, An
 
     Gathered once with the tables, so that a report built anew from them says the same.
     """
-    plan = read_json(summary_path(results, 1), "trainatlas plan")
+    plan = read_summary(results, 1)
     return {
         "study": study.model_dump(mode="json"),
         "study_digest": study.digest(),
@@ -47,6 +46,7 @@ def provenance(study: Study, results: Path, packs: pd.DataFrame) -> dict[str, An
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "training_devices": sorted(set(packs["device"])),
         },
+        "rounds": [_round(results, number) for number in planned_rounds(results)],
         "seeds": {sample.name: sample.seeds_by_use for sample in study.samples},
         "training": {
             "packs": len(packs),
@@ -61,6 +61,12 @@ def provenance(study: Study, results: Path, packs: pd.DataFrame) -> dict[str, An
             "peak_memory_mib": float(packs["peak_memory_mib"].max()),
         },
     }
+
+
+def _round(results: Path, number: int) -> dict[str, int]:
+    """Return how many trials and packs a round of planning has."""
+    plan = read_summary(results, number)
+    return {"round": number, "trials": plan["trials"], "packs": len(plan["packs"])}
 
 
 def _source() -> dict[str, object]:

@@ -45,6 +45,11 @@ VERDICT_COLUMNS = (
     Column("seeds", "whole", "seeds"),
     Column("pairs", "whole", "observations, of all seeds"),
     Column("trials", "whole", "trials behind them"),
+    Column(
+        "diverged",
+        "whole",
+        "of these, trials that diverged; where there are any, p is the larger of two: over seeds, and over pairs",
+    ),
 )
 
 SUMMARY_COLUMNS = (

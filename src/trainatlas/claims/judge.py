@@ -28,6 +28,7 @@ from trainatlas.claims.verdicts import (
     corrected,
     estimate,
     overall,
+    scatter_of,
     verdict,
 )
 from trainatlas.study.config import load_study
@@ -53,6 +54,8 @@ class Row:
         What the answer rests on; None where there is none.
     reason
         Why there is none.
+    diverged
+        How many of the trials behind it diverged.
     """
 
     claim: Claim
@@ -61,6 +64,7 @@ class Row:
     case: str
     evidence: Evidence | None
     reason: str = ""
+    diverged: int = 0
 
     @property
     def asked(self) -> Part:
@@ -179,11 +183,15 @@ def _of_study(claim: Claim, number: int, claim_set: ClaimSet, name: str, feeds: 
         return Row(claim, number, feed.study.name, feed.case, None, str(error))
     except OptionError as error:
         raise UserError(f"{claim_set.path}: claims: {claim.id}: {error}") from None
-    return Row(claim, number, feed.study.name, feed.case, found)
+    behind = feed.trials["trial_id"].isin(found.trials) & (feed.trials["status"] == "diverged")
+    return Row(claim, number, feed.study.name, feed.case, found, diverged=int(behind.sum()))
 
 
 def _estimated(row: Row) -> Estimate | None:
-    return None if row.evidence is None else estimate(by_seed(row.evidence.observations), row.expected)
+    if row.evidence is None:
+        return None
+    observations = row.evidence.observations
+    return estimate(by_seed(observations), row.expected, scatter_of(observations) if row.diverged else None)
 
 
 def _as_record(row: Row, found: Estimate | None, adjusted: float) -> tuple[object, ...]:
@@ -192,10 +200,10 @@ def _as_record(row: Row, found: Estimate | None, adjusted: float) -> tuple[objec
     ends = (expected.low, expected.high)
     if found is None or row.evidence is None:
         missing = (math.nan,) * 5
-        return (*head, *ends, *missing, "not run", row.reason, 1, 0, 0, 0)
+        return (*head, *ends, *missing, "not run", row.reason, 1, 0, 0, 0, 0)
     said: Verdict = verdict(found, expected, adjusted)
     observations = row.evidence.observations
-    counts = (observations["seed"].nunique(), len(observations), len(row.evidence.trials))
+    counts = (observations["seed"].nunique(), len(observations), len(row.evidence.trials), row.diverged)
     return (*head, *ends, *found.interval, found.p, adjusted, said, "", int(found.stable), *counts)
 
 

@@ -6,13 +6,16 @@ one-sided test, two of them for an expectation with two ends (Schuirmann 1987). 
 answers can be wrong, so the smaller p-value is corrected over all rows of a chapter (Holm 1979), not over twice as many.
 A claim is supported where the interval lies wholly in what it expects, refuted where it lies wholly outside, provided that
 the corrected p-value is below 5 % too; else nothing is said.
+
+Where runs diverged, effects come in lumps, and a few seeds may all have the same number of lost runs by chance: their spread is
+then far too small. There the pairs must bear the answer out too, by what they scatter from seed to seed (decision 24).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -41,6 +44,14 @@ class Expectation:
     def holds(self, effect: float) -> bool:
         """Return whether an effect is as expected."""
         return (self.low < effect < self.high) == self.inside
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """How sure the mean is by the scatter of its pairs: standard error, in units of the effect, and degrees of freedom."""
+
+    error: float
+    freedom: int
 
 
 @dataclass(frozen=True)
@@ -78,18 +89,20 @@ class Estimate:
         return "inconclusive"
 
 
-def estimate(by_seed: ArrayLike, expected: Expectation) -> Estimate:
+def estimate(by_seed: ArrayLike, expected: Expectation, scatter: Scatter | None = None) -> Estimate:
     """Hold the effects of single seeds against an expectation.
 
     Parameters
     ----------
     by_seed
         One effect a seed, finite, shape (seeds,), at least two seeds.
+    scatter
+        That of the pairs, where runs diverged; each p-value is then the larger of those that seeds and pairs yield.
     """
     values = np.asarray(by_seed, dtype=float)
     interval = over_seeds(values)
-    above_low, below_low = _one_sided(values, expected.low)
-    above_high, below_high = _one_sided(values, expected.high)
+    above_low, below_low = _one_sided(values, expected.low, scatter)
+    above_high, below_high = _one_sided(values, expected.high, scatter)
     one_ended = math.isinf(expected.low) or math.isinf(expected.high)
     beyond = min(below_low, above_high) if one_ended else min(1.0, 2 * min(below_low, above_high))
     left_out = (values.sum() - values) / (len(values) - 1)
@@ -99,17 +112,47 @@ def estimate(by_seed: ArrayLike, expected: Expectation) -> Estimate:
     )
 
 
-def _one_sided(values: np.ndarray, bound: float) -> tuple[float, float]:
+def _one_sided(values: np.ndarray, bound: float, scatter: Scatter | None) -> tuple[float, float]:
     """Return the p-values that speak for a mean above `bound`, and below it (Student 1908)."""
     if math.isinf(bound):
         return (0.0, 1.0) if bound < 0 else (1.0, 0.0)
-    error = float(stats.sem(values))
-    rounding = 1e-12 * max(1.0, float(np.abs(values).max()))
-    if error <= rounding:  # all seeds agree
-        beyond = float(values.mean()) - bound
-        return (1.0, 1.0) if abs(beyond) <= rounding else (0.0, 1.0) if beyond > 0 else (1.0, 0.0)
-    above = float(stats.t.sf((values.mean() - bound) / error, len(values) - 1))
+    beyond, rounding = float(values.mean()) - bound, 1e-12 * max(1.0, float(np.abs(values).max()))
+    if abs(beyond) <= rounding:
+        beyond = 0.0
+    tests = [Scatter(float(stats.sem(values)), len(values) - 1), *([scatter] if scatter else [])]
+    both = [_tails(beyond, test if test.error > rounding else replace(test, error=0.0)) for test in tests]
+    return max(above for above, _ in both), max(below for _, below in both)
+
+
+def _tails(beyond: float, test: Scatter) -> tuple[float, float]:
+    """Return how likely a mean as far above its bound would be by chance, and one as far below."""
+    if test.error == 0.0:  # all agree
+        return (1.0, 1.0) if beyond == 0.0 else (0.0, 1.0) if beyond > 0 else (1.0, 0.0)
+    above = float(stats.t.sf(beyond / test.error, test.freedom))
     return above, 1 - above
+
+
+def scatter_of(observations: pd.DataFrame) -> Scatter | None:
+    """Return how sure the mean over seeds is by what single pairs scatter from seed to seed.
+
+    Parameters
+    ----------
+    observations
+        Columns seed, pair and effect, as `trainatlas.claims.evidence.Evidence` has them.
+
+    Returns
+    -------
+    Scatter or None
+        From the residuals about each pair's mean over seeds, as if seeds had nothing in common; None where no pair is seen
+        at two seeds.
+    """
+    pairs = observations.groupby("pair")["effect"]
+    freedom = len(observations) - pairs.ngroups
+    if freedom == 0:
+        return None
+    variance = float(((observations["effect"] - pairs.transform("mean")) ** 2).sum()) / freedom
+    counts = observations.groupby("seed").size()
+    return Scatter(math.sqrt(variance * float((1 / counts).sum())) / len(counts), freedom)
 
 
 def by_seed(observations: pd.DataFrame) -> pd.Series:

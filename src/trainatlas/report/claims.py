@@ -363,9 +363,9 @@ def _methods(claim_set: ClaimSet) -> Section:
             "the effect lies there or not (one-sided; two one-sided tests where there are two ends), and is corrected over all "
             "rows of a chapter by Holm's method. Runs that diverge count with what they ended at; a target that was never "
             "reached counts with the whole budget.",
-            "Simulated chapters of twelve rows hold a false verdict in no more than 5 % of cases, from five seeds on with a "
-            "tenth of the runs diverged too; with three seeds, or where one arm alone diverges now and then, in more "
-            "(docs/decisions/0024).",
+            "Where runs diverged, seeds may agree by chance, and the scatter of single pairs must bear the answer out too. "
+            "Simulated chapters of twelve rows then hold a false verdict in no more than 5 % of cases, with a tenth of the runs "
+            "diverged too; in more where one arm alone diverges now and then and pairs are few (docs/decisions/0024).",
             f"The studies stand at profile {claim_set.profile}. Small data and networks answer for themselves: what holds here "
             "need not hold at another scale.",
         ],

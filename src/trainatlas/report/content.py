@@ -19,11 +19,12 @@ from trainatlas.report.data import data_table, split_in_words
 from trainatlas.report.depth import layer_section
 from trainatlas.report.diagnosis import diagnosis_section
 from trainatlas.report.findings import arm_name, counts, findings
+from trainatlas.report.provenance import NOTHING_MORE, Origin, provenance_section
 from trainatlas.report.search import can_be_fed, search_section
 from trainatlas.report.stability import stability_section
 from trainatlas.report.time_to_target import time_section
+from trainatlas.report.validity import validity_section
 from trainatlas.report.wording import (
-    duration,
     factor_name,
     level_name,
     percent,
@@ -50,6 +51,7 @@ def build_content(
     tables: dict[str, pd.DataFrame],
     provenance: dict[str, Any],
     data: dict[str, Any],
+    origin: Origin = NOTHING_MORE,
 ) -> Content:
     """Put the report together.
 
@@ -63,6 +65,8 @@ def build_content(
         As `trainatlas aggregate` wrote it.
     data
         What `trainatlas prepare` wrote of the data.
+    origin
+        What is known of the tables' making beyond that.
     """
     final = trials[trials["stage"] == "final"].assign(test_accuracy=lambda t: t["test_accuracy"].fillna(0.0))
     draws = trials[trials["stage"] == "random"].assign(test_accuracy=lambda t: t["test_accuracy"].fillna(0.0))
@@ -88,8 +92,9 @@ def build_content(
         makers.append(lambda: search_section(study, tables))
     makers += [
         lambda: _design(study, trials, tables, provenance, data),
+        lambda: validity_section(study, trials, tables),
         lambda: _methods(study),
-        lambda: _provenance(provenance),
+        lambda: provenance_section(study, provenance, origin),
     ]
     return Content(
         title=study.title,
@@ -503,35 +508,4 @@ def _methods(study: Study) -> Section:
             "marked. Comparisons are not corrected for their number, except those of pairs of levels.",
         ],
         [Table("What the levels are", ("factor", "level", "formula", "source"), rows, text_columns=4)],
-    )
-
-
-def _provenance(provenance: dict[str, Any]) -> Section:
-    source, hardware, training = provenance["source"], provenance["hardware"], provenance["training"]
-    state = {True: " with uncommitted changes", False: "", None: ""}[source["dirty"]]
-    seeds = "; ".join(
-        f"{name}: " + ", ".join(f"{use} {' '.join(map(str, values))}" for use, values in uses.items())
-        for name, uses in provenance["seeds"].items()
-    )
-    facts = [
-        ("study digest", provenance["study_digest"]),
-        ("trainatlas", f"{provenance['trainatlas']}, training version {provenance['training_version']}"),
-        ("commit", f"{source['commit']}{state}"),
-        ("Python", provenance["python"]),
-        *((name, version) for name, version in provenance["packages"].items()),
-        ("system", f"{hardware['system']} on {hardware['machine']}"),
-        ("processor", f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']:g} GiB"),
-        ("trained on", ", ".join(hardware["training_devices"])),
-        ("seeds", seeds),
-        ("trained from", f"{training['first_start']} to {training['last_end']}"),
-        ("wall time of training", duration(training["wall_seconds"])),
-        ("core time of training", f"{duration(training['core_seconds'])} in {training['packs']} packs"),
-        ("optimizer steps, all trials", f"{training['trial_steps']:,}"),
-        ("peak memory of a job", f"{training['peak_memory_mib']:,.0f} MiB"),
-    ]
-    return Section(
-        "provenance",
-        "Provenance",
-        ["The same study, commit and machine give the same tables, times apart."],
-        [Table("How these results came about", ("what", "value"), facts, text_columns=2)],
     )

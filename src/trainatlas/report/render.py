@@ -32,9 +32,11 @@ from trainatlas.report.claims import claims_content
 from trainatlas.report.compared import compared_content
 from trainatlas.report.content import build_content
 from trainatlas.report.latex import latex_table
+from trainatlas.report.provenance import Origin, checksums_of
 from trainatlas.report.report_file import read_content, write_content
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError, said
+from trainatlas.study.stage_times import stage_times
 from trainatlas.study.storage import atomic_write, read_json, write_text
 
 ATTACHED_BYTES = 12 * 2**20
@@ -62,8 +64,9 @@ def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path
     trials = read_table(results / "trials.csv", trial_columns(study), "trainatlas aggregate")
     provenance: dict[str, Any] = read_json(results / "provenance.json", "trainatlas aggregate")
     data: dict[str, Any] = read_json(results / "data.json", "trainatlas prepare")
-    content = build_content(study, trials, read_analysis(results), provenance, data)
     tables = [*(results / "analysis" / f"{name}.csv" for name in ANALYSIS_TABLES), results / "trials.csv"]
+    origin = Origin(stage_times(results), checksums_of(tables))
+    content = build_content(study, trials, read_analysis(results), provenance, data, origin)
     return _write(content, tables, reports)
 
 

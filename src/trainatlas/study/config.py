@@ -41,7 +41,7 @@ from trainatlas.study.samples import (
     SuccessiveHalving,
 )
 from trainatlas.study.splits import PartSizes, part_sizes
-from trainatlas.study.trial import DEFAULT_LEVELS, FACTORS
+from trainatlas.study.trial import DEFAULT_LEVELS, FACTORS, Trial
 
 _LEVELS = itemgetter(*FACTORS)
 
@@ -168,6 +168,7 @@ class Study(StrictModel):
     _sorted_out: tuple[list[tuple[str, ...]], Counter[str]] | None = PrivateAttr(default=None)
     _facts: Any = PrivateAttr(default=None)
     _folder: Path = PrivateAttr(default=Path())
+    _source: str = PrivateAttr(default="")
 
     @field_validator("data", "network", mode="after")
     @classmethod
@@ -250,6 +251,7 @@ class Study(StrictModel):
     def _consistent(self, info: ValidationInfo) -> Study:
         self._rules = _tables(info).rules
         self._folder = info.context["folder"]  # type: ignore[index]
+        self._source = info.context.get("source", "")  # type: ignore[union-attr]
         try:
             self._facts = _tables(info).facts(self.data, self._folder)
         except UserError as error:
@@ -340,6 +342,11 @@ class Study(StrictModel):
         return self._folder
 
     @property
+    def source(self) -> str:
+        """What Snakemake's `--config` is told for it to run this study: "study=benchmarks/digits.yaml profile=quick"."""
+        return self._source
+
+    @property
     def facts(self) -> Facts:
         """What is known of the data without loading them."""
         facts: Facts = self._facts
@@ -393,19 +400,31 @@ class Study(StrictModel):
         """What `exclusion` has said so far, by the levels of a cell."""
         return {}
 
-    @cached_property
-    def common(self) -> dict[str, Any]:
-        """The fields that all trials of the study share, by name."""
-        return {
-            "data": self.data,
-            "network": self.network,
-            "validation_share": self.validation_share,
-            "test_share": self.test_share,
-            "data_digest": self.facts.digest,
-        }
+    def example(self, levels: Mapping[str, str]) -> Trial:
+        """Return some trial of the study at these levels: all of its trials there have all but its numbers in common."""
+        key = _LEVELS(levels)
+        if key not in self._examples:
+            self._examples[key] = Trial(
+                data=self.data,
+                network=self.network,
+                learning_rate=1.0,
+                batch_size=self.batch_size,
+                epochs=self.epochs,
+                seed=0,
+                validation_share=self.validation_share,
+                test_share=self.test_share,
+                user_code=user_code.digests({**levels, "network": self.network}) if self._has_user_code else "",
+                data_digest=self.facts.digest,
+                **dict(zip(FACTORS, key, strict=True)),
+            )
+        return self._examples[key]
 
     @cached_property
-    def has_user_code(self) -> bool:
+    def _examples(self) -> dict[tuple[str, ...], Trial]:
+        return {}
+
+    @cached_property
+    def _has_user_code(self) -> bool:
         """Whether any level, or the network, is the user's own."""
         levels = itertools.chain([self.network], *self.factors.values())
         return any(map(user_code.is_user_level, levels))
@@ -515,8 +534,10 @@ def load_study(path: Path, catalogue: Catalogue, profile: str | None = None) -> 
             named = list(profiles) if isinstance(profiles, dict) else []
             raise UserError(f"{path}: profiles: has no '{profile}'; allowed: {', '.join([*named, FULL])}")
         given = {**given, **profiles[profile]}
+    source = f"study={path.name if path.is_absolute() else path}" + (f" profile={profile}" if name != path.stem else "")
+    context = {"catalogue": catalogue, "folder": path.parent, "source": source}
     try:
-        return Study.model_validate(given | {"name": name}, context={"catalogue": catalogue, "folder": path.parent})
+        return Study.model_validate(given | {"name": name}, context=context)
     except ValidationError as error:
         if error.errors()[0]["loc"] == ("name",):
             problem = f"the file's name is '{name}'; allowed: lower-case letters, digits, '-' and '_'"

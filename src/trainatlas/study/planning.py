@@ -308,10 +308,12 @@ def form_stacks(trials: Iterable[Trial], structure: Structure, limit: int = STAC
     return stacks
 
 
-_IN_STACK = ("optimizer", "preprocessing", "init", "learning_rate", "seed", *Trial._fields)
-_order_in_stack, _order_of_examples = (
-    itemgetter(*map(Trial._fields.index, names)) for names in (_IN_STACK, ("preprocessing", "seed", *_IN_STACK))
-)
+def _order_in_stack(trial: Trial) -> tuple[object, ...]:
+    return trial.optimizer, trial.preprocessing, trial.init, trial.learning_rate, trial.seed, trial
+
+
+def _order_of_examples(trial: Trial) -> tuple[object, ...]:
+    return trial.preprocessing, trial.seed, _order_in_stack(trial)
 
 
 def _digest(probes: str, trial_ids: Iterable[str]) -> str:
@@ -335,8 +337,10 @@ def _write_pack(results: Path, pack: Pack, ids: Mapping[int, str], seconds: floa
         "user_code": _user_code(pack.trials),
     }
     members = {name: json_text(value) for name, value in content.items()}
-    trials = sorted((ids[id(trial)], trial.json()) for trial in pack.trials)
-    members["trials"] = "{" + ", ".join(f'"{trial_id}": {text}' for trial_id, text in trials) + "}"
+    trials = {ids[id(trial)]: trial for trial in pack.trials}
+    members["trials"] = (
+        "{" + ", ".join([f'"{trial_id}": {trials[trial_id].json()}' for trial_id in sorted(trials)]) + "}"
+    )
     write_text(path, json_object(members) + "\n")
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from trainatlas.study import user_code
 from trainatlas.study.config import Study
 from trainatlas.study.designs import fraction, spread_points
 from trainatlas.study.lazy import LazyModule
@@ -128,47 +127,56 @@ def drawn(
     rates = {
         level: laws.get(rate_name(study, level)) or study.rate_range(level) for level in study.factors["optimizer"]
     }
-    has_parameters = bool(study.parameters)
-    for cell, shares, seed in _points(study, sample, draws, stream):
-        values: dict[str, Value] = {RATE: rates[cell["optimizer"]].at(shares[RATE])}
+    numbers = (RATE, *study.parameters)
+    has_parameters = len(numbers) > 1
+    cell_of = _shared_cells(study)
+    for levels, shares, seed in _points(study, sample, numbers, draws, stream):
+        cell = cell_of(levels)
+        if cell is None:
+            continue
+        values: dict[str, Value] = {RATE: rates[cell["optimizer"]].at(shares[0])}
         if has_parameters:
-            values |= study.space.draw(cell, shares, laws)
-        if study.exclusion(cell, values) is None:
-            yield Setting(cell, values), seed
+            values |= study.space.draw(cell, dict(zip(numbers, shares, strict=True)), laws)
+            if study.exclusion(cell, values) is not None:
+                continue
+        yield Setting(cell, values), seed
 
 
-class _Draw(NamedTuple):
-    """Levels by factor, the place of every number in its law, in [0, 1), by name, and a seed."""
-
-    cell: dict[str, str]
-    shares: dict[str, float]
-    seed: int
+_Draw = tuple[tuple[str, ...], Sequence[float], int]
+"""A level of every factor, in the order of FACTORS, the place of every number in its law, in [0, 1), and a seed."""
 
 
-def _points(study: Study, sample: RandomSample | AnySearch, draws: int, stream: str) -> Iterator[_Draw]:
+def _points(
+    study: Study, sample: RandomSample | AnySearch, numbers: Sequence[str], draws: int, stream: str
+) -> Iterator[_Draw]:
     """Yield so many draws; levels that are the only ones of their factor are not drawn."""
-    numbers = [RATE, *study.parameters]
     design: Design = getattr(sample, "design", "independent")
-    varied = {factor: levels for factor, levels in study.factors.items() if len(levels) > 1}
-    only = {factor: levels[0] for factor, levels in study.factors.items()}
     if design == "independent":
         streams = [stream_numbers(sample.draw_seed, f"{stream}/{name}", draws) / 2.0**64 for name in numbers]
         places = zip(*(np.minimum(column, _BELOW_ONE).tolist() for column in streams), strict=True)
         picked = (_picked(study.factors[f], sample.draw_seed, f"{stream}/{f}", draws) for f in FACTORS)
-        cells = map(_shared_cells(), zip(*picked, strict=True))
-        for cell, shares, seed in zip(cells, places, itertools.cycle(sample.seeds), strict=False):
-            yield _Draw(cell, dict(zip(numbers, shares, strict=True)), seed)
+        yield from zip(zip(*picked, strict=True), places, itertools.cycle(sample.seeds), strict=False)
         return
-    ordered = {factor: sorted(levels) for factor, levels in varied.items()}
+    ordered = {factor: sorted(study.factors[factor]) for factor in FACTORS}
+    varied = [factor for factor, levels in study.factors.items() if len(levels) > 1]
     # Seeds have a dimension of their own: taken in turn they would go with the halves of the sequence's other dimensions.
     for point in spread_points(design, draws, [*varied, *numbers, "seed"], sample.draw_seed, stream):
-        cell = only | {factor: levels[int(point[factor] * len(levels))] for factor, levels in ordered.items()}
-        yield _Draw(cell, {name: point[name] for name in numbers}, sample.seeds[int(point["seed"] * len(sample.seeds))])
+        levels = tuple(each[int(point.get(factor, 0) * len(each))] for factor, each in ordered.items())
+        yield levels, [point[name] for name in numbers], sample.seeds[int(point["seed"] * len(sample.seeds))]
 
 
-def _shared_cells() -> Callable[[tuple[str, ...]], dict[str, str]]:
-    """Return what gives the cell of levels in the order of FACTORS, the same one each time: many draws fall to one cell."""
-    return functools.cache(lambda levels: dict(zip(FACTORS, levels, strict=True)))
+def _shared_cells(study: Study) -> Callable[[tuple[str, ...]], dict[str, str] | None]:
+    """Return what gives the cell of levels in the order of FACTORS, the same one each time: many draws fall to one cell.
+
+    None stands for a combination that is not run, but where values of parameters have a say in that.
+    """
+
+    @functools.cache
+    def cell_of(levels: tuple[str, ...]) -> dict[str, str] | None:
+        cell = dict(zip(FACTORS, levels, strict=True))
+        return cell if study.parameters or study.exclusion(cell) is None else None
+
+    return cell_of
 
 
 _BELOW_ONE = 1 - 2**-53
@@ -195,15 +203,12 @@ def trial_of(study: Study, setting: Setting, seed: int, epochs: int | None = Non
     levels, values = setting
     if len(values) > 1:
         levels = study.space.applied(levels, {name: value for name, value in values.items() if name != RATE})
-    same: dict[str, Any] = {**study.common, **levels}
-    return Trial(
-        learning_rate=float(values[RATE]),
-        batch_size=int(values.get(BATCH_SIZE, study.batch_size)),
-        epochs=study.epochs if epochs is None else epochs,
-        seed=seed,
-        user_code=user_code.digests({**levels, "network": study.network}) if study.has_user_code else "",
-        stop_epoch=stop_epoch,
-        **same,
+    return study.example(levels).at(
+        float(values[RATE]),
+        int(values.get(BATCH_SIZE, study.batch_size)),
+        study.epochs if epochs is None else epochs,
+        seed,
+        stop_epoch,
     )
 
 

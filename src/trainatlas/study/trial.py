@@ -103,6 +103,12 @@ class Trial(NamedTuple):
         """Return the epoch after which training ends, counted from 1."""
         return self.stop_epoch or self.epochs
 
+    def at(self, learning_rate: float, batch_size: int, epochs: int, seed: int, stop_epoch: int = 0) -> Trial:
+        """Return the trial with other numbers, and else the same: many trials differ in no more."""
+        return Trial._make(
+            (*self[:_NUMBERS_BEGIN], learning_rate, batch_size, epochs, seed, *self[_NUMBERS_END:-1], stop_epoch)
+        )
+
     def levels(self) -> dict[str, str]:
         """Return the level of every factor, and the network, by name."""
         return dict(zip(FACTORS, self.cell, strict=True)) | {"network": self.network}
@@ -111,6 +117,9 @@ class Trial(NamedTuple):
         """Return every field by name, defaults included."""
         return self._asdict()
 
+
+_NUMBERS_BEGIN, _NUMBERS_END = Trial._fields.index("learning_rate"), Trial._fields.index("seed") + 1
+"""Where the numbers that `Trial.at` takes stand among the fields; the last of them is the last field."""
 
 FIELD_TYPES: dict[str, type] = get_type_hints(Trial)
 """The type of each field."""
@@ -130,11 +139,11 @@ _numbers, _repeated = (itemgetter(*map(Trial._fields.index, names)) for names in
 _STYLES = ((",", ":", json.JSONEncoder().encode), (", ", ": ", json.JSONEncoder(ensure_ascii=False).encode))
 
 
-@lru_cache(maxsize=65_536, typed=True)
+@lru_cache(maxsize=65_536)
 def _templates(*repeated: str | float) -> tuple[str, ...]:
     """Return the canonical template and that of files: keys sorted, without defaults, `%r` for numbers."""
     stated = {
-        name: value
+        name: FIELD_TYPES[name](value)  # 1 and 1.0 have one place in the cache
         for name, value in zip(_REPEATED, repeated, strict=True)
         if name not in DEFAULTS or value != DEFAULTS[name]
     }

@@ -6,8 +6,6 @@ import ctypes
 import gc
 import math
 import platform
-import resource
-import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
@@ -23,6 +21,7 @@ from trainatlas.study.config import Probes
 from trainatlas.study.errors import UserError
 from trainatlas.study.planning import Pack, form_stacks
 from trainatlas.study.progress import Watch, unwatched
+from trainatlas.study.stage_times import peak_mib
 from trainatlas.study.storage import write_csv
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 from trainatlas.train.checkpoints import Checkpoints, Interrupted, Keeping, Say
@@ -183,7 +182,7 @@ def _write_tables(
                 f"{begun - started:.2f}",
                 clock,
                 _now(),
-                f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _rss_units_per_mib():.0f}",
+                f"{peak_mib():.0f}",
                 device_name(device),
                 torch.__version__,
             )
@@ -229,10 +228,6 @@ def _stack_row(pack: Pack, results: Sequence[TrialResult], seconds: float, devic
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
-
-
-def _rss_units_per_mib() -> int:
-    return 2**20 if sys.platform == "darwin" else 2**10
 
 
 def train_or_halve(

@@ -86,10 +86,10 @@ def test_both_forms_are_json_with_sorted_keys_and_no_defaults(
     assert trial.trial_id == hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def test_trials_that_differ_in_the_kind_of_a_number_alone_read_as_json_has_them() -> None:
-    for stop_epoch in (3, 3.0, 3):
-        trial = TRIAL._replace(stop_epoch=stop_epoch)  # type: ignore[arg-type]
-        assert f'"stop_epoch":{stop_epoch}}}' in trial.canonical_json()
+def test_a_number_is_written_as_its_field_has_it_whatever_kind_was_given_first() -> None:
+    for stop_epoch, share in ((4.0, 1), (4, 1.0), (4.0, 1)):
+        text = TRIAL._replace(stop_epoch=stop_epoch, validation_share=share).canonical_json()  # type: ignore[arg-type]
+        assert text.endswith('"stop_epoch":4,"validation_share":1.0}'), text
 
 
 @pytest.mark.parametrize("name", Trial._fields)

@@ -90,9 +90,9 @@ def test_a_job_that_is_killed_frees_its_gpu(tmp_path: Path, jobs: list[subproces
     jobs.append(start(tmp_path, gpus=1))
     assert jobs[1].stdout is not None
     assert jobs[1].stdout.readline() == "waiting for one of 1 GPUs, all in use by other jobs\n"
+    (tmp_path / "in-use-0").unlink()  # what the killed job cannot do; before the other can have its GPU
     jobs[0].kill()
     jobs[0].wait()
-    (tmp_path / "in-use-0").unlink()  # what the killed job could not do
     assert jobs[1].stdout.readline() == "on cuda:0\n"
 
 
