@@ -71,7 +71,7 @@ container: ## build containers/trainatlas.sif with Apptainer
 	@command -v apptainer >/dev/null || { echo "make container: there is no apptainer; see docs/how-to/cluster.md" >&2; exit 2; }
 	@apptainer build --fakeroot containers/trainatlas.sif containers/trainatlas.def
 
-schemas: setup ## write the pages made from code anew: study schema, data dictionary, catalogue
+schemas: setup ## write the pages made from code anew: schemas, data dictionary, catalogue
 	@$(BIN)/trainatlas schema
 
 # Keeps the versions of the present lock where pyproject.toml lets it; UPGRADE=--upgrade takes the newest ones.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainatlas import claims_commands, data_commands
+from trainatlas.compare_command import compare
 from trainatlas.scheduler import refuse_other_release
 from trainatlas.study.errors import UserError
 from trainatlas.study.stage_times import note_stage
@@ -409,15 +410,20 @@ def report(
         typer.echo(path)
 
 
+app.command()(compare)
+
+
 @app.command()
 def schema(
     root: Annotated[Path, typer.Option(help="The repository's root.")] = Path(),
 ) -> None:
-    """Write the pages that follow from the code anew: the schema of study files, data dictionary and catalogue."""
+    """Write the pages that follow from the code anew: schemas of studies, claims and reports, data dictionary, catalogue."""
     from trainatlas.analysis.dictionary import data_dictionary
+    from trainatlas.analysis.runs_compared import COMPARED_PAGES
     from trainatlas.catalogue_page import catalogue_page
     from trainatlas.claims.columns import CLAIM_PAGES
     from trainatlas.claims.config import Claims
+    from trainatlas.report.report_file import StoredReport
     from trainatlas.study.config import Study
     from trainatlas.study.storage import write_json, write_text
 
@@ -426,7 +432,8 @@ def schema(
     given["required"].remove("name")
     write_json(root / "workflow" / "schemas" / "study.schema.json", given)
     write_json(root / "workflow" / "schemas" / "claims.schema.json", Claims.model_json_schema())
-    write_text(root / "docs" / "data-dictionary.md", data_dictionary(CLAIM_PAGES))
+    write_json(root / "workflow" / "schemas" / "report.schema.json", StoredReport.model_json_schema())
+    write_text(root / "docs" / "data-dictionary.md", data_dictionary({**CLAIM_PAGES, **COMPARED_PAGES}))
     write_text(root / "docs" / "catalogue.md", catalogue_page())
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,21 @@ def test_a_finished_study_has_nothing_left_to_do(copied: Place) -> None:
     done = copied.run()
     assert done.returncode == 0
     assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_snakemakes_own_report_holds_page_document_and_tables_with_captions(undisturbed: Place, tmp_path: Path) -> None:
+    undisturbed.finish("--report", str(tmp_path / "report.zip"))
+    with zipfile.ZipFile(tmp_path / "report.zip") as held:
+        files = {Path(name).name: held.read(name) for name in held.namelist()}
+    for path in (undisturbed.report / "index.html", undisturbed.report / "report.pdf"):
+        assert files[path.name] == path.read_bytes()
+    assert {"effects.csv", "differences.csv", "levels.csv", "coverage.csv"} <= set(files)
+    text = files["report.html"].decode()
+    for caption in sorted((ROOT / "workflow" / "report").glob("*.rst")):
+        first = " ".join(
+            caption.read_text(encoding="utf-8").replace("{{ snakemake.wildcards.study }}", "tiny").split()
+        )[:60]
+        assert caption.stem.startswith("claims") or first in " ".join(text.replace("\\n", " ").split()), caption
 
 
 def test_another_number_of_cores_leaves_nothing_to_do(copied: Place) -> None:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "workflow/schemas/study.schema.json",
     "workflow/schemas/claims.schema.json",
+    "workflow/schemas/report.schema.json",
     "docs/data-dictionary.md",
     "docs/catalogue.md",
 )

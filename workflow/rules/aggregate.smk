@@ -1,5 +1,10 @@
 # From the tables of all packs to the study's own, and from those to the answers.
 
+# Tables that `snakemake --report` shows, each with a caption of its own.
+SHOWN = ("effects", "differences", "levels", "coverage")
+
+analysis_tables = {table: f"{RESULTS}/analysis/{table}.csv" for table in ANALYSIS_TABLES}
+
 
 rule aggregate:
     input:
@@ -37,7 +42,14 @@ rule analyse:
         rates=f"{RESULTS}/selected.csv",
         timing=f"{RESULTS}/timing.csv",
     output:
-        [f"{RESULTS}/analysis/{table}.csv" for table in ANALYSIS_TABLES],
+        [
+            (
+                report(path, caption=f"../report/{table}.rst", category="{study}", labels={"result": table})
+                if table in SHOWN
+                else path
+            )
+            for table, path in analysis_tables.items()
+        ],
     log:
         f"{RESULTS}/logs/analyse.log",
     conda:

@@ -51,8 +51,19 @@ rule claims_report:
         claims=CLAIMS,
         verdicts=rules.judge.output,
     output:
-        html=f"{settings.reports}/{settings.claim_set.name}/index.html",
-        pdf=f"{settings.reports}/{settings.claim_set.name}/report.pdf",
+        html=report(
+            f"{settings.reports}/{settings.claim_set.name}/index.html",
+            caption="../report/claims_page.rst",
+            category="claims",
+            labels={"result": "page"},
+        ),
+        pdf=report(
+            f"{settings.reports}/{settings.claim_set.name}/report.pdf",
+            caption="../report/claims_document.rst",
+            category="claims",
+            labels={"result": "document"},
+        ),
+        json=f"{settings.reports}/{settings.claim_set.name}/report.json",
     log:
         f"{VERDICTS}/logs/report.log",
     conda:

@@ -1,4 +1,4 @@
-# The page and the document, from one template.
+# The page and the document, from one template and one file that holds what they say.
 
 
 rule report:
@@ -9,8 +9,19 @@ rule report:
         trials=f"{RESULTS}/trials.csv",
         analysis=rules.analyse.output,
     output:
-        html=f"{REPORT}/index.html",
-        pdf=f"{REPORT}/report.pdf",
+        html=report(
+            f"{REPORT}/index.html",
+            caption="../report/page.rst",
+            category="{study}",
+            labels={"result": "page"},
+        ),
+        pdf=report(
+            f"{REPORT}/report.pdf",
+            caption="../report/document.rst",
+            category="{study}",
+            labels={"result": "document"},
+        ),
+        json=f"{REPORT}/report.json",
     log:
         f"{RESULTS}/logs/report.log",
     conda:

@@ -70,7 +70,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything the templates show."""
+    """Everything the templates show.
+
+    Attributes
+    ----------
+    tables
+        Names of the tables that the report rests on: tables/NAME.csv beside it.
+    """
 
     title: str
     question: str
@@ -78,3 +84,4 @@ class Content:
     counts: list[tuple[str, str]]
     sections: list[Section]
     digest: str
+    tables: list[str] = field(default_factory=list)

@@ -1,7 +1,8 @@
 """Rendering: one template, two style sheets, an HTML file and a PDF.
 
 The page is one file that needs nothing from anywhere; the document is the same template printed by
-WeasyPrint. Built again from the same results, both have the same bytes.
+WeasyPrint, with the tables behind it attached. Both are rendered from report.json and the files beside it, from nothing
+else. Built again from the same results, all have the same bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import base64
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,18 +22,28 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.columns import ANALYSIS_TABLES
-from trainatlas.analysis.tables import read_table, trial_columns
+from trainatlas.analysis.runs_compared import COMPARE_COLUMNS, PAIR_COLUMNS, Comparison, Run
+from trainatlas.analysis.tables import read_table, trial_columns, write_table
 from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet
 from trainatlas.claims.tables import read_verdicts
-from trainatlas.report.blocks import Content, Figure
+from trainatlas.report.blocks import Content, Figure, Table
 from trainatlas.report.claims import claims_content
+from trainatlas.report.compared import compared_content
 from trainatlas.report.content import build_content
+from trainatlas.report.latex import latex_table
 from trainatlas.report.provenance import Origin, checksums_of
+from trainatlas.report.report_file import read_content, write_content
 from trainatlas.study.config import Study
-from trainatlas.study.errors import UserError
+from trainatlas.study.errors import UserError, said
 from trainatlas.study.stage_times import stage_times
 from trainatlas.study.storage import atomic_write, read_json, write_text
+
+ATTACHED_BYTES = 12 * 2**20
+"""Tables of at most so many bytes in all are attached to the document, where they take about a quarter of that."""
+
+_ATTACHED_AT = datetime(1980, 1, 1)
+"""The time that attachments bear: a document must have one, and its bytes are to depend on its contents alone."""
 
 
 def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path]:
@@ -41,7 +54,7 @@ def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path
     results
         The study's results folder, with what `trainatlas prepare`, `aggregate` and `analyse` wrote.
     reports
-        The study's report folder: index.html, report.pdf, figures/ and tables/ go there.
+        The study's report folder: index.html, report.pdf, report.json, figures/ and tables/ go there.
 
     Returns
     -------
@@ -77,20 +90,78 @@ def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tu
     return _write(content, [results / f"{name}.csv" for name in CLAIM_TABLES], reports)
 
 
-def _write(content: Content, tables: Iterable[Path], reports: Path) -> tuple[Path, Path]:
-    """Write figures, copies of tables, the page and the document; return the paths of the last two."""
-    for section in content.sections:
-        for block in section.blocks:
-            if isinstance(block, Figure):
-                write_text(reports / "figures" / f"{block.name}.svg", block.svg)
+def write_comparison(old: Run, new: Run, comparison: Comparison, reports: Path) -> tuple[Path, Path]:
+    """Write the report on two runs of a study, with compare.csv and pairs.csv in its tables.
+
+    Parameters
+    ----------
+    reports
+        The report's folder.
+
+    Returns
+    -------
+    tuple
+        Paths of the page and of the document.
+    """
+    content = compared_content(old, new, comparison)
+    given = {"compare": (comparison.rows, COMPARE_COLUMNS), "pairs": (comparison.pairs, PAIR_COLUMNS)}
+    paths = {name: reports / "tables" / f"{name}.csv" for name in given}
+    for name, (frame, columns) in given.items():
+        write_table(frame, paths[name], columns)
+    return _write(content, list(paths.values()), reports)
+
+
+def _write(content: Content, tables: Sequence[Path], reports: Path) -> tuple[Path, Path]:
+    """Write what the report says and rests on, then the page and the document; return the paths of these two."""
     for table in tables:
-        _copy(table, reports / "tables" / table.name)
+        target = reports / "tables" / table.name
+        if table != target:
+            _copy(table, target)
+    for section in content.sections:
+        for number, block in enumerate(section.blocks, 1):
+            if isinstance(block, Table):  # named as the page's own anchor for it
+                write_text(reports / "tables" / f"{section.anchor}-{number}.tex", latex_table(block))
+    write_content(replace(content, tables=[table.stem for table in tables]), reports)
+    return render(reports)
+
+
+def render(reports: Path) -> tuple[Path, Path]:
+    """Render page and document from what else lies in a report's folder: report.json, figures/ and tables/.
+
+    Returns
+    -------
+    tuple
+        Paths of the page and of the document.
+
+    Raises
+    ------
+    UserError
+        One line naming the file, where one of these is missing or not as it should be.
+    """
+    content = read_content(reports)
     page, document = reports / "index.html", reports / "report.pdf"
-    pdf = render_pdf(render_html(content, printed=True))
+    attachments, left_out = _attached([reports / "tables" / f"{name}.csv" for name in content.tables])
+    pdf = render_pdf(render_html(content, True, [path.stem for path in left_out]), attachments)
     write_text(page, render_html(content, printed=False))
     with atomic_write(document, "wb") as file:
         file.write(pdf)
     return page, document
+
+
+def _attached(tables: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Divide tables into those that the document holds, as many as there is room for, and the largest ones; by name."""
+    try:
+        sizes = {path: path.stat().st_size for path in tables}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({said(error)}); build the report again") from None
+    room, inside = ATTACHED_BYTES, set()
+    for path in sorted(tables, key=lambda path: (sizes[path], path.name)):
+        room -= sizes[path]
+        if room < 0:
+            break
+        inside.add(path)
+    by_name = sorted(tables, key=lambda path: path.name)
+    return [path for path in by_name if path in inside], [path for path in by_name if path not in inside]
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -98,8 +169,14 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfileobj(original, file)
 
 
-def render_html(content: Content, printed: bool) -> str:
-    """Return the report as one HTML text, for the screen or for print."""
+def render_html(content: Content, printed: bool, left_out: Sequence[str] = ()) -> str:
+    """Return the report as one HTML text, for the screen or for print.
+
+    Parameters
+    ----------
+    left_out
+        Names of the tables that are not attached to the printed document.
+    """
     environment = Environment(
         loader=PackageLoader("trainatlas.report"),
         autoescape=True,
@@ -111,7 +188,9 @@ def render_html(content: Content, printed: bool) -> str:
     environment.tests["figure"] = lambda block: isinstance(block, Figure)
     style = (files("trainatlas.report") / "templates" / ("print.css" if printed else "screen.css")).read_text("utf-8")
     shared = (files("trainatlas.report") / "templates" / "shared.css").read_text("utf-8")
-    return environment.get_template("report.html.j2").render(content=content, style=shared + style, printed=printed)
+    return environment.get_template("report.html.j2").render(
+        content=content, style=shared + style, printed=printed, left_out=left_out
+    )
 
 
 def _data_uri(svg: str) -> str:
@@ -129,8 +208,13 @@ class _Complaints(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def render_pdf(html: str) -> bytes:
+def render_pdf(html: str, attachments: Sequence[Path] = ()) -> bytes:
     """Return the document of a printed page, tagged for screen readers (PDF/UA-1).
+
+    Parameters
+    ----------
+    attachments
+        Files that the document holds, in the order of their names, which readers search by halving.
 
     Raises
     ------
@@ -148,7 +232,17 @@ def render_pdf(html: str) -> bytes:
     logger = logging.getLogger("weasyprint")
     logger.addHandler(complaints)
     try:
-        document: bytes = weasyprint.HTML(string=html).write_pdf(pdf_variant="pdf/ua-1")
+        held = [
+            weasyprint.Attachment(
+                filename=path,
+                name=path.name,
+                description=f"table {path.stem}",
+                created=_ATTACHED_AT,
+                modified=_ATTACHED_AT,
+            )
+            for path in attachments
+        ]
+        document: bytes = weasyprint.HTML(string=html).write_pdf(pdf_variant="pdf/ua-1", attachments=held)
     finally:
         logger.removeHandler(complaints)
     missing = [line for line in complaints.lines if ".notdef" in line]

@@ -347,7 +347,7 @@ def best_found(search: pd.DataFrame) -> Figure:
     caption = (
         f"At the median, {joined(parts)}. Lines: median of all searches of a budget, mean over seeds; bands: the middle 80% of "
         "searches. A grid is a product of some of the levels and rates, all shapes that use the budget alike. The scale "
-        "begins where four runs stand."
+        "does not begin at zero, but where four runs stand."
     )
     return Figure("best_found", svg_of(canvas), title, caption, f"{title}: {joined(parts)}.", "search")
 

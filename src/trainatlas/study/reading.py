@@ -112,8 +112,9 @@ def problem_in_words(
     location = [str(part) for part in problem["loc"]]
     kind, message, value = problem["type"], problem["msg"], problem["input"]
     model = next((models[part] for part in reversed(location[:-1]) if part in models), root)
-    if len(location) > 2 and location[2] in tags:
-        del location[2]
+    for place in range(len(location) - 1, 0, -1):
+        if location[place] in tags and isinstance(problem["loc"][place - 1], int):
+            del location[place]
     key = ".".join(location)
     if kind == "extra_forbidden":
         allowed = keys(model)

@@ -33,7 +33,7 @@ def verdict_row(**changes: Any) -> Row:
         "claim": "A1", "part": 1, "what": "test accuracy, tanh against ReLU", "study": "tiny", "case": "digits, mlp(depth=2)",
         "direction": "greater", "scale": "difference", "unit": "points", "expected_low": 0.01, "expected_high": math.inf,
         "effect": 0.03, "low": 0.02, "high": 0.04, "p": 0.0004, "p_holm": 0.0008, "verdict": "supported", "reason": "",
-        "stable": 1, "seeds": 5, "pairs": 10, "trials": 20,
+        "stable": 1, "seeds": 5, "pairs": 10, "trials": 20, "diverged": 0,
     }  # fmt: skip
     return row | changes
 
@@ -213,9 +213,9 @@ def test_the_document_is_tagged_and_lacks_no_character(told: Told) -> None:
 
 def test_built_again_both_files_have_the_same_bytes(told: Told, tmp_path: Path) -> None:
     write_claims_report(told.claim_set, told.results, tmp_path)
-    for name in ("index.html", "report.pdf"):
+    for name in ("index.html", "report.pdf", "report.json"):
         assert (tmp_path / name).read_bytes() == (told.reports / name).read_bytes()
-    copies = {path.stem for path in (tmp_path / "tables").iterdir()}
+    copies = {path.stem for path in (tmp_path / "tables").glob("*.csv")}
     assert copies == set(CLAIM_TABLES)
 
 

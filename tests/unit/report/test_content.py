@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import PercentFormatter
 
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.tables import read_table, trial_columns
@@ -45,6 +46,29 @@ def test_every_difference_and_share_that_is_stated_has_its_interval(content):
     assert claims
     for text in claims:
         assert re.search(r"\(.*(to|no interval).*\)", text), text
+
+
+def test_a_scale_of_shares_that_does_not_begin_at_zero_says_so(parts, monkeypatch):
+    canvases = []
+
+    def save(canvas, buffer, **options):
+        buffer.write(str(len(canvases)))
+        canvases.append(canvas)
+
+    monkeypatch.setattr(Canvas, "savefig", save)
+    cut = []
+    for figure in blocks(build_content(*parts), Figure):
+        for axes in canvases[int(figure.svg)].axes:
+            for which in (axes.xaxis, axes.yaxis):
+                low = min(which.get_view_interval())
+                if (
+                    isinstance(which.get_major_formatter(), PercentFormatter)
+                    and which.get_scale() == "linear"
+                    and low > 0
+                ):
+                    cut.append(figure.name)
+                    assert "does not begin at zero" in figure.caption, figure.name
+    assert cut == ["best_found"] * len(cut)
 
 
 def test_there_are_three_to_five_findings(content):

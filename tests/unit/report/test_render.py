@@ -1,10 +1,15 @@
+import json
 import re
 import subprocess
 
 import pikepdf
 import pytest
 
+from trainatlas.analysis.columns import ANALYSIS_TABLES
+from trainatlas.report import render as rendering
+from trainatlas.report.blocks import Content, Section
 from trainatlas.report.render import render_pdf, write_report
+from trainatlas.report.report_file import write_content
 from trainatlas.study.errors import UserError
 
 
@@ -23,7 +28,7 @@ def pages(words):
 
 def test_built_again_from_the_same_results_both_files_have_the_same_bytes(built_report, tmp_path):
     write_report(built_report.study, built_report.results, tmp_path)
-    for name in ("index.html", "report.pdf"):
+    for name in ("index.html", "report.pdf", "report.json"):
         assert (tmp_path / name).read_bytes() == (built_report.reports / name).read_bytes()
 
 
@@ -60,18 +65,58 @@ def test_table_heads_are_repeated_on_every_page_of_a_long_table(pages):
     assert body and all(page in heads for page in body)
 
 
-def test_the_document_is_tagged_in_english_with_bookmarks_and_described_pictures(built_report):
+def test_the_document_is_tagged_in_english_with_bookmarks(built_report):
     with pikepdf.open(built_report.document) as pdf:
         assert bool(pdf.Root.MarkInfo.Marked)
+        assert str(pdf.Root.StructTreeRoot.Type) == "/StructTreeRoot" and len(pdf.Root.StructTreeRoot.K) >= 1
         assert str(pdf.Root.Lang) == "en"
         with pdf.open_outline() as outline:
-            assert len(outline.root) >= 1
-        described = [
-            str(thing.Alt)
-            for thing in pdf.objects
-            if isinstance(thing, pikepdf.Dictionary) and thing.get("/S") == "/Figure" and "/Alt" in thing
+            titles = [part.title for chapter in outline.root for part in (chapter, *chapter.children)]
+    assert {"What matters", "Accuracy", "Provenance"} <= set(titles)
+
+
+def test_every_picture_of_the_document_is_described_as_on_the_page(built_report):
+    told = json.loads((built_report.reports / "report.json").read_text(encoding="utf-8"))
+    blocks = [block for section in told["sections"] for block in section["blocks"]]
+    with pikepdf.open(built_report.document) as pdf:
+        tagged = [
+            thing for thing in pdf.objects if isinstance(thing, pikepdf.Dictionary) and thing.get("/S") == "/Figure"
         ]
-    assert len(described) >= 8
+        described = {str(thing.Alt) for thing in tagged}
+    assert len(tagged) >= 8
+    assert {block["alt"] for block in blocks if block["kind"] == "figure"} <= described
+
+
+def test_the_document_holds_the_tables_behind_it(built_report):
+    held = attached(built_report.document)
+    assert set(held) == {f"{name}.csv" for name in (*ANALYSIS_TABLES, "trials")}
+    for name, content in held.items():
+        assert content == (built_report.reports / "tables" / name).read_bytes()
+
+
+def attached(document):
+    """The files that a document holds, by name, listed as readers need them: in the order of their names."""
+    with pikepdf.open(document) as pdf:
+        listed = [str(name) for name in list(pdf.Root.Names.EmbeddedFiles.Names)[::2]]
+        assert listed == sorted(listed)
+        return {name: held.get_file().read_bytes() for name, held in pdf.attachments.items()}
+
+
+def test_what_would_make_the_document_too_large_is_left_out_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(rendering, "ATTACHED_BYTES", 100)
+    (tmp_path / "tables").mkdir()
+    for name, size in (("small", 10), ("huge", 101), ("middle", 90), ("next", 91)):
+        (tmp_path / "tables" / f"{name}.csv").write_bytes(b"x" * size)
+    content = Content(
+        "Title", "Question?", [], [], [Section("a", "A", ["b"])], "0", ["next", "huge", "small", "middle"]
+    )
+    write_content(content, tmp_path)
+    _, document = rendering.render(tmp_path)
+    assert attached(document) == {"middle.csv": b"x" * 90, "small.csv": b"x" * 10}
+    said = " ".join(
+        subprocess.run(["pdftotext", document, "-"], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert "2 of the 4 tables behind it. Too large, and beside it in tables/: huge, next." in said
 
 
 def test_a_character_without_a_glyph_is_an_error_not_a_hole():
