@@ -168,6 +168,7 @@ class Study(StrictModel):
     _sorted_out: tuple[list[tuple[str, ...]], Counter[str]] | None = PrivateAttr(default=None)
     _facts: Any = PrivateAttr(default=None)
     _folder: Path = PrivateAttr(default=Path())
+    _named: tuple[Path, str | None] = PrivateAttr(default=(Path(), None))
 
     @field_validator("data", "network", mode="after")
     @classmethod
@@ -250,6 +251,7 @@ class Study(StrictModel):
     def _consistent(self, info: ValidationInfo) -> Study:
         self._rules = _tables(info).rules
         self._folder = info.context["folder"]  # type: ignore[index]
+        self._named = info.context["named"]  # type: ignore[index]
         try:
             self._facts = _tables(info).facts(self.data, self._folder)
         except UserError as error:
@@ -338,6 +340,11 @@ class Study(StrictModel):
     def folder(self) -> Path:
         """The folder the study's file lies in, which paths in it are relative to."""
         return self._folder
+
+    @property
+    def named(self) -> tuple[Path, str | None]:
+        """The study's file, as it was named, and its profile: what commands are told; None is the study itself."""
+        return self._named
 
     @property
     def facts(self) -> Facts:
@@ -516,7 +523,9 @@ def load_study(path: Path, catalogue: Catalogue, profile: str | None = None) -> 
             raise UserError(f"{path}: profiles: has no '{profile}'; allowed: {', '.join([*named, FULL])}")
         given = {**given, **profiles[profile]}
     try:
-        return Study.model_validate(given | {"name": name}, context={"catalogue": catalogue, "folder": path.parent})
+        called = path, profile if name != path.stem else None
+        context = {"catalogue": catalogue, "folder": path.parent, "named": called}
+        return Study.model_validate(given | {"name": name}, context=context)
     except ValidationError as error:
         if error.errors()[0]["loc"] == ("name",):
             problem = f"the file's name is '{name}'; allowed: lower-case letters, digits, '-' and '_'"
