@@ -22,6 +22,7 @@ from trainatlas.report.findings import arm_name, counts, findings
 from trainatlas.report.search import can_be_fed, search_section
 from trainatlas.report.stability import stability_section
 from trainatlas.report.time_to_target import time_section
+from trainatlas.report.trials import trials_section
 from trainatlas.report.wording import (
     duration,
     factor_name,
@@ -87,6 +88,7 @@ def build_content(
     if can_be_fed(tables):
         makers.append(lambda: search_section(study, tables))
     makers += [
+        lambda: trials_section(study, trials),
         lambda: _design(study, trials, tables, provenance, data),
         lambda: _methods(study),
         lambda: _provenance(provenance),
