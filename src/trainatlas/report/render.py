@@ -19,13 +19,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.columns import ANALYSIS_TABLES
-from trainatlas.analysis.tables import read_table, trial_columns
+from trainatlas.analysis.tables import CURVE_COLUMNS, LAYER_COLUMNS, read_table, scan_table, trial_columns
 from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet
 from trainatlas.claims.tables import read_verdicts
 from trainatlas.report.blocks import Content, Figure
 from trainatlas.report.claims import claims_content
 from trainatlas.report.content import build_content
+from trainatlas.report.explorer import embedded, explorer_data
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError
 from trainatlas.study.storage import atomic_write, read_json, write_text
@@ -51,7 +52,12 @@ def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path
     data: dict[str, Any] = read_json(results / "data.json", "trainatlas prepare")
     content = build_content(study, trials, read_analysis(results), provenance, data)
     tables = [*(results / "analysis" / f"{name}.csv" for name in ANALYSIS_TABLES), results / "trials.csv"]
-    return _write(content, tables, reports)
+    curves, layers = (
+        scan_table(results / f"{name}.csv", columns, "trainatlas aggregate")
+        for name, columns in (("curves", CURVE_COLUMNS), ("layers", LAYER_COLUMNS))
+    )
+    explorer = embedded(explorer_data(study, trials, curves, layers, results))
+    return _write(content, tables, reports, explorer)
 
 
 def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tuple[Path, Path]:
@@ -74,7 +80,7 @@ def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tu
     return _write(content, [results / f"{name}.csv" for name in CLAIM_TABLES], reports)
 
 
-def _write(content: Content, tables: Iterable[Path], reports: Path) -> tuple[Path, Path]:
+def _write(content: Content, tables: Iterable[Path], reports: Path, explorer: str = "") -> tuple[Path, Path]:
     """Write figures, copies of tables, the page and the document; return the paths of the last two."""
     for section in content.sections:
         for block in section.blocks:
@@ -84,7 +90,7 @@ def _write(content: Content, tables: Iterable[Path], reports: Path) -> tuple[Pat
         _copy(table, reports / "tables" / table.name)
     page, document = reports / "index.html", reports / "report.pdf"
     pdf = render_pdf(render_html(content, printed=True))
-    write_text(page, render_html(content, printed=False))
+    write_text(page, render_html(content, printed=False, explorer=explorer))
     with atomic_write(document, "wb") as file:
         file.write(pdf)
     return page, document
@@ -95,8 +101,15 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfileobj(original, file)
 
 
-def render_html(content: Content, printed: bool) -> str:
-    """Return the report as one HTML text, for the screen or for print."""
+def render_html(content: Content, printed: bool, explorer: str = "") -> str:
+    """Return the report as one HTML text, for the screen or for print.
+
+    Parameters
+    ----------
+    explorer
+        Data of the trial explorer, as `trainatlas.report.explorer.embedded` has them; where there are none there is no explorer,
+        and the page runs no script.
+    """
     environment = Environment(
         loader=PackageLoader("trainatlas.report"),
         autoescape=True,
@@ -106,9 +119,20 @@ def render_html(content: Content, printed: bool) -> str:
     )
     environment.filters["data_uri"] = _data_uri
     environment.tests["figure"] = lambda block: isinstance(block, Figure)
-    style = (files("trainatlas.report") / "templates" / ("print.css" if printed else "screen.css")).read_text("utf-8")
-    shared = (files("trainatlas.report") / "templates" / "shared.css").read_text("utf-8")
-    return environment.get_template("report.html.j2").render(content=content, style=shared + style, printed=printed)
+    style = _template("shared.css") + _template("print.css" if printed else "screen.css")
+    script = _template("explorer.js") if explorer else ""
+    return environment.get_template("report.html.j2").render(
+        content=content,
+        style=style + (_template("explorer.css") if explorer else ""),
+        printed=printed,
+        explorer=explorer,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _template(name: str) -> str:
+    return (files("trainatlas.report") / "templates" / name).read_text("utf-8")
 
 
 def _data_uri(svg: str) -> str:
