@@ -306,6 +306,39 @@ def train(
     progress.finish()
 
 
+@app.command()
+def rerun(
+    study: StudyFile,
+    trial: Annotated[str, typer.Argument(help="The trial's id, or how it begins.")],
+    results: Results = _RESULTS,
+    profile: Profile = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for its tables; otherwise reruns/TRIAL under the study's results.")
+    ] = None,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Train one trial of a study again, by itself, and say whether it comes to the same."""
+    from trainatlas.catalogue import TABLES
+    from trainatlas.study.config import load_study
+    from trainatlas.study.planning import find_trial
+
+    checked = load_study(study, TABLES, profile)
+    folder = results / checked.name
+    found, pack = find_trial(folder, trial)
+    place = out or folder / "reruns" / found.trial_id
+    from trainatlas.train.devices import hold_device, slots_folder
+    from trainatlas.train.pack import prepare_process
+    from trainatlas.train.rerun import rerun as train_again
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    prepare_process()
+    with hold_device(device.value, slots_folder(), say) as held:
+        told = train_again(found, pack, folder, place, held, _STARTED, say)
+    typer.echo(f"{checked.name}: trial {found.trial_id} is in {place}; it {told}")
+
+
 LIMIT_RESERVE = 120.0
 """Seconds before a time limit at which training stops; a quarter of the limit, where that is less."""
 

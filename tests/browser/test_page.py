@@ -1,47 +1,14 @@
 """The page as a reader opens it: from a file, in a real browser, without a network."""
 
-import shutil
-
 import pytest
-
-playwright = pytest.importorskip("playwright.sync_api")
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine; `make setup-dev` installs it where it can")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=program, args=FLAGS)
-        yield chromium
-        chromium.close()
-
 
 @pytest.fixture(params=[(1280, "light"), (400, "light"), (1280, "dark")], ids=["wide", "narrow", "dark"])
-def opened(request, browser, built_report):
+def opened(request, open_page, built_report):
     width, scheme = request.param
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.heard, page.asked = [], []
-    page.on("console", lambda message: page.heard.append(message.text))
-    page.on("pageerror", lambda error: page.heard.append(str(error)))
-    page.on("request", lambda asked: page.asked.append(asked.url))
-    page.goto(built_report.page.as_uri())
-    page.wait_for_load_state("load")
-    yield page
-    page.close()
+    return open_page(built_report.page.as_uri(), width, scheme)
 
 
 def test_nothing_is_asked_of_a_network_and_nothing_complains(opened):

@@ -157,7 +157,8 @@ def test_a_full_disk_ends_with_one_line_and_no_half_plan(tiny: Content, tiny_dis
 
 
 @pytest.mark.parametrize(
-    "stage", ["plan", "prepare", "train", "status", "aggregate", "time", "analyse", "report", "schema", "bench"]
+    "stage",
+    ["plan", "prepare", "train", "rerun", "status", "aggregate", "time", "analyse", "report", "schema", "bench"],
 )
 def test_every_command_explains_itself(stage: str, command: Command) -> None:
     done = command(stage, "--help")

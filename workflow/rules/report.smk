@@ -7,6 +7,8 @@ rule report:
         provenance=f"{RESULTS}/provenance.json",
         data=f"{RESULTS}/data.json",
         trials=f"{RESULTS}/trials.csv",
+        curves=f"{RESULTS}/curves.csv",
+        layers=f"{RESULTS}/layers.csv",
         analysis=rules.analyse.output,
     output:
         html=report(

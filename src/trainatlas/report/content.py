@@ -23,6 +23,7 @@ from trainatlas.report.provenance import NOTHING_MORE, Origin, provenance_sectio
 from trainatlas.report.search import can_be_fed, search_section
 from trainatlas.report.stability import stability_section
 from trainatlas.report.time_to_target import time_section
+from trainatlas.report.trials import trials_section
 from trainatlas.report.validity import validity_section
 from trainatlas.report.wording import (
     factor_name,
@@ -91,6 +92,7 @@ def build_content(
     if can_be_fed(tables):
         makers.append(lambda: search_section(study, tables))
     makers += [
+        lambda: trials_section(study, trials),
         lambda: _design(study, trials, tables, provenance, data),
         lambda: validity_section(study, trials, tables),
         lambda: _methods(study),

@@ -13,7 +13,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from trainatlas.report.blocks import Figure, Section, Table
 from trainatlas.report.drawing import PALETTE, WIDTH, canvas_of, svg_of
-from trainatlas.report.wording import duration
+from trainatlas.report.wording import duration, from_here
 from trainatlas.study.config import Study
 from trainatlas.study.stage_times import StageTime
 
@@ -73,13 +73,18 @@ def provenance_section(study: Study, provenance: dict[str, Any], origin: Origin)
         "provenance",
         "Provenance",
         [
-            f"The command that makes all this anew: snakemake --cores all --config {study.source}",
+            f"The command that makes all this anew: snakemake --cores all --config {_source(study)}",
             "The same study, commit and machine give the same tables, times apart.",
             f"To cite: trainatlas {provenance['trainatlas']}, commit {provenance['source']['commit'][:12]}, study {study.name} "
             f"(digest {study.digest()}); CITATION.cff has the software's entry.",
         ],
         blocks,
     )
+
+
+def _source(study: Study) -> str:
+    path, profile = study.named
+    return f"study={from_here(path)}" + (f" profile={profile}" if profile else "")
 
 
 def _facts(provenance: dict[str, Any]) -> Table:

@@ -23,7 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.runs_compared import COMPARE_COLUMNS, PAIR_COLUMNS, Comparison, Run
-from trainatlas.analysis.tables import read_table, trial_columns, write_table
+from trainatlas.analysis.tables import CURVE_COLUMNS, LAYER_COLUMNS, read_table, scan_table, trial_columns, write_table
 from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet
 from trainatlas.claims.tables import read_verdicts
@@ -31,6 +31,7 @@ from trainatlas.report.blocks import Content, Figure, Table
 from trainatlas.report.claims import claims_content
 from trainatlas.report.compared import compared_content
 from trainatlas.report.content import build_content
+from trainatlas.report.explorer import embedded, explorer_data
 from trainatlas.report.latex import latex_table
 from trainatlas.report.provenance import Origin, checksums_of
 from trainatlas.report.report_file import read_content, write_content
@@ -38,6 +39,9 @@ from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError, said
 from trainatlas.study.stage_times import stage_times
 from trainatlas.study.storage import atomic_write, read_json, write_text
+
+EXPLORER = "explorer.bin"
+"""The trial explorer's data, as `trainatlas.report.explorer.explorer_data` packs them; a report without has no such file."""
 
 ATTACHED_BYTES = 12 * 2**20
 """Tables of at most so many bytes in all are attached to the document, where they take about a quarter of that."""
@@ -67,7 +71,11 @@ def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path
     tables = [*(results / "analysis" / f"{name}.csv" for name in ANALYSIS_TABLES), results / "trials.csv"]
     origin = Origin(stage_times(results), checksums_of(tables))
     content = build_content(study, trials, read_analysis(results), provenance, data, origin)
-    return _write(content, tables, reports)
+    curves, layers = (
+        scan_table(results / f"{name}.csv", columns, "trainatlas aggregate")
+        for name, columns in (("curves", CURVE_COLUMNS), ("layers", LAYER_COLUMNS))
+    )
+    return _write(content, tables, reports, explorer_data(study, trials, curves, layers, results))
 
 
 def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tuple[Path, Path]:
@@ -111,7 +119,7 @@ def write_comparison(old: Run, new: Run, comparison: Comparison, reports: Path) 
     return _write(content, list(paths.values()), reports)
 
 
-def _write(content: Content, tables: Sequence[Path], reports: Path) -> tuple[Path, Path]:
+def _write(content: Content, tables: Sequence[Path], reports: Path, explorer: bytes = b"") -> tuple[Path, Path]:
     """Write what the report says and rests on, then the page and the document; return the paths of these two."""
     for table in tables:
         target = reports / "tables" / table.name
@@ -121,6 +129,11 @@ def _write(content: Content, tables: Sequence[Path], reports: Path) -> tuple[Pat
         for number, block in enumerate(section.blocks, 1):
             if isinstance(block, Table):  # named as the page's own anchor for it
                 write_text(reports / "tables" / f"{section.anchor}-{number}.tex", latex_table(block))
+    if explorer:
+        with atomic_write(reports / EXPLORER, "wb") as file:
+            file.write(explorer)
+    else:
+        (reports / EXPLORER).unlink(missing_ok=True)
     write_content(replace(content, tables=[table.stem for table in tables]), reports)
     return render(reports)
 
@@ -142,7 +155,9 @@ def render(reports: Path) -> tuple[Path, Path]:
     page, document = reports / "index.html", reports / "report.pdf"
     attachments, left_out = _attached([reports / "tables" / f"{name}.csv" for name in content.tables])
     pdf = render_pdf(render_html(content, True, [path.stem for path in left_out]), attachments)
-    write_text(page, render_html(content, printed=False))
+    explorer = reports / EXPLORER
+    data = embedded(explorer.read_bytes()) if explorer.exists() else ""
+    write_text(page, render_html(content, printed=False, explorer=data))
     with atomic_write(document, "wb") as file:
         file.write(pdf)
     return page, document
@@ -169,13 +184,16 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfileobj(original, file)
 
 
-def render_html(content: Content, printed: bool, left_out: Sequence[str] = ()) -> str:
+def render_html(content: Content, printed: bool, left_out: Sequence[str] = (), explorer: str = "") -> str:
     """Return the report as one HTML text, for the screen or for print.
 
     Parameters
     ----------
     left_out
         Names of the tables that are not attached to the printed document.
+    explorer
+        Data of the trial explorer, as `trainatlas.report.explorer.embedded` has them; where there are none there is no explorer,
+        and the page runs no script.
     """
     environment = Environment(
         loader=PackageLoader("trainatlas.report"),
@@ -186,11 +204,21 @@ def render_html(content: Content, printed: bool, left_out: Sequence[str] = ()) -
     )
     environment.filters["data_uri"] = _data_uri
     environment.tests["figure"] = lambda block: isinstance(block, Figure)
-    style = (files("trainatlas.report") / "templates" / ("print.css" if printed else "screen.css")).read_text("utf-8")
-    shared = (files("trainatlas.report") / "templates" / "shared.css").read_text("utf-8")
+    style = _template("shared.css") + _template("print.css" if printed else "screen.css")
+    script = _template("explorer.js") if explorer else ""
     return environment.get_template("report.html.j2").render(
-        content=content, style=shared + style, printed=printed, left_out=left_out
+        content=content,
+        style=style + (_template("explorer.css") if explorer else ""),
+        printed=printed,
+        left_out=left_out,
+        explorer=explorer,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _template(name: str) -> str:
+    return (files("trainatlas.report") / "templates" / name).read_text("utf-8")
 
 
 def _data_uri(svg: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from trainatlas.study.config import Target
 from trainatlas.study.levels import split_parts
@@ -163,3 +164,11 @@ def seconds(value: float) -> str:
     if not 0 < value < 100:
         return steps(value)
     return f"{value:.{max(1 - math.floor(math.log10(value)), 0)}f}"
+
+
+def from_here(path: Path) -> str:
+    """Return a path as it is written in the folder that the report is made in."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

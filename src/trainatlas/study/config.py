@@ -168,7 +168,7 @@ class Study(StrictModel):
     _sorted_out: tuple[list[tuple[str, ...]], Counter[str]] | None = PrivateAttr(default=None)
     _facts: Any = PrivateAttr(default=None)
     _folder: Path = PrivateAttr(default=Path())
-    _source: str = PrivateAttr(default="")
+    _named: tuple[Path, str | None] = PrivateAttr(default=(Path(), None))
 
     @field_validator("data", "network", mode="after")
     @classmethod
@@ -251,7 +251,7 @@ class Study(StrictModel):
     def _consistent(self, info: ValidationInfo) -> Study:
         self._rules = _tables(info).rules
         self._folder = info.context["folder"]  # type: ignore[index]
-        self._source = info.context.get("source", "")  # type: ignore[union-attr]
+        self._named = info.context["named"]  # type: ignore[index]
         try:
             self._facts = _tables(info).facts(self.data, self._folder)
         except UserError as error:
@@ -342,9 +342,9 @@ class Study(StrictModel):
         return self._folder
 
     @property
-    def source(self) -> str:
-        """What Snakemake's `--config` is told for it to run this study: "study=benchmarks/digits.yaml profile=quick"."""
-        return self._source
+    def named(self) -> tuple[Path, str | None]:
+        """The study's file, as it was named, and its profile: what commands are told; None is the study itself."""
+        return self._named
 
     @property
     def facts(self) -> Facts:
@@ -534,9 +534,9 @@ def load_study(path: Path, catalogue: Catalogue, profile: str | None = None) -> 
             named = list(profiles) if isinstance(profiles, dict) else []
             raise UserError(f"{path}: profiles: has no '{profile}'; allowed: {', '.join([*named, FULL])}")
         given = {**given, **profiles[profile]}
-    source = f"study={path.name if path.is_absolute() else path}" + (f" profile={profile}" if name != path.stem else "")
-    context = {"catalogue": catalogue, "folder": path.parent, "source": source}
     try:
+        called = path, profile if name != path.stem else None
+        context = {"catalogue": catalogue, "folder": path.parent, "named": called}
         return Study.model_validate(given | {"name": name}, context=context)
     except ValidationError as error:
         if error.errors()[0]["loc"] == ("name",):

@@ -389,6 +389,27 @@ def read_pack(path: Path) -> Pack:
     return pack
 
 
+def find_trial(results: Path, begins: str) -> tuple[Trial, Pack]:
+    """Return the planned trial of `results` whose id begins with a text, and the pack that it was planned in.
+
+    Raises
+    ------
+    UserError
+        Where none does or several do, the study is not planned, or the pack is broken or of another training version.
+    """
+    rows = (row for number in planned_rounds(results) or [1] for row in read_plan(results, number))
+    homes = {row["trial_id"]: row["pack"] for row in rows if row["trial_id"].startswith(begins)}
+    if not homes:
+        raise UserError(f"{begins}: no planned trial of {results} begins so; {results}/plan*.csv lists them")
+    trial_id = min(homes)
+    if len(homes) > 1:
+        raise UserError(
+            f"{begins}: {len(homes):,} planned trials of {results} begin so; allowed: more digits, such as {trial_id}"
+        )
+    pack = read_pack(pack_path(results, homes[trial_id]))
+    return next(trial for trial in pack.trials if trial.trial_id == trial_id), pack
+
+
 def measured_trials(results: Path) -> list[Trial]:
     """Return the planned trials of MEASURED_STAGES, each once, by id.
 

@@ -45,7 +45,7 @@ def test_where_nothing_was_timed_nothing_is_drawn(built_report: Any, said: dict[
 
 def test_the_command_and_the_citation_name_the_study(built_report: Any, said: dict[str, Any]) -> None:
     text = " ".join(provenance_section(built_report.study, said, Origin()).paragraphs)
-    assert "snakemake --cores all --config study=tiny.yaml" in text
+    assert f"snakemake --cores all --config study={built_report.study.named[0]}" in text
     assert built_report.study.digest() in text and said["source"]["commit"][:12] in text
 
 

@@ -1,7 +1,10 @@
+import base64
+import hashlib
 import json
 import re
 import subprocess
 
+import pandas as pd
 import pikepdf
 import pytest
 
@@ -41,9 +44,28 @@ def test_the_page_is_one_file_that_asks_nobody_for_anything(built_report):
 
 def test_markup_in_a_title_is_text(built_report, words):
     html = built_report.page.read_text(encoding="utf-8")
-    assert "<script" not in html
+    assert 'alert("x")' not in html
     assert "&lt;script&gt;" in html and "한국어" in html
     assert "한국어" in words
+
+
+def test_the_page_runs_its_own_script_and_no_other(built_report):
+    html = built_report.page.read_text(encoding="utf-8")
+    scripts = re.findall(r"<script([^>]*)>(.*?)</script>", html, flags=re.DOTALL)
+    assert [words for words, _ in scripts] == [' type="application/octet-stream" id="explorer-data"', ""]
+    assert html.count("<script") == html.count("</script") == 2
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1]
+    digest = base64.b64encode(hashlib.sha256(scripts[1][1].encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}';" in policy
+
+
+def test_print_has_no_script_but_the_best_and_worst_trials(built_report, words):
+    assert "Without JavaScript" not in words
+    trials = pd.read_csv(built_report.results / "trials.csv", dtype={"trial_id": str})
+    shown = trials[trials["stage"].isin(["final", "random"])].sort_values("final_validation_accuracy")
+    assert len(shown) > 20
+    for trial_id in (*shown["trial_id"].iloc[[0, -1]],):
+        assert trial_id in words
 
 
 def test_every_page_has_its_number_out_of_all(pages):

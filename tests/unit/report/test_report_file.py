@@ -77,7 +77,8 @@ def test_a_real_report_satisfies_the_schema(built_report: Any) -> None:
 def test_rendered_again_from_its_folder_alone_a_report_has_the_same_bytes(built_report: Any, tmp_path: Path) -> None:
     for part in ("figures", "tables"):
         shutil.copytree(built_report.reports / part, tmp_path / part)
-    shutil.copy(built_report.reports / "report.json", tmp_path)
+    for name in ("report.json", "explorer.bin"):
+        shutil.copy(built_report.reports / name, tmp_path)
     render(tmp_path)
     for name in ("index.html", "report.pdf"):
         assert (tmp_path / name).read_bytes() == (built_report.reports / name).read_bytes()
