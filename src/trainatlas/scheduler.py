@@ -56,7 +56,7 @@ def asked_of(workflow: Any) -> list[Asked]:
 
 def _text(rule: Any, key: str) -> str:
     raw = rule.resources.get(key).raw if key in rule.resources else None
-    return raw if isinstance(raw, str) else ""
+    return raw.strip("'\"") if isinstance(raw, str) else ""  # raw text may be a Python expression, in quotes
 
 
 def refuse_missing_program(executor: str, program: str) -> None:

@@ -52,8 +52,8 @@ def test_jobs_on_gpus_asked_for_one_and_saw_one(submitted: Any) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("slurm_partition=nowhere", "rule train: slurm_partition is 'nowhere'; allowed: gpu, main"),
-        ("gres='fpga:1'", "rule train: gres is 'fpga:1', which the default partition lacks; allowed: none"),
+        ("slurm_partition=nowhere", "rule train: slurm_partition is 'nowhere'; allowed: gpu, main, urgent"),
+        ("gres='fpga:1'", "rule train: gres is 'fpga:1', which the default partition lacks; allowed: gpu:2"),
     ],
 )
 def test_what_the_site_lacks_is_told_before_anything_is_submitted(asked: str, said: str, submitted: Any) -> None:
