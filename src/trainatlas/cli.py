@@ -7,6 +7,7 @@ answers at once and only `train` pays for torch.
 from __future__ import annotations
 
 import enum
+import gc
 import math
 import sys
 import time
@@ -112,6 +113,7 @@ def plan(
     from trainatlas.study.planning import known_outcomes, plan_round
     from trainatlas.study.rounds import refuse_too_many
 
+    gc.set_threshold(100_000)  # plans are many objects without cycles
     checked = load_study(study, TABLES, profile)
     check_user_levels(checked)
     if not allow_large:

@@ -36,7 +36,7 @@ from trainatlas.study.outcomes import Outcome, Outcomes, read_outcomes
 from trainatlas.study.rounds import Chosen, has_searches, plan_of_round, sizes
 from trainatlas.study.sampling import Planned
 from trainatlas.study.storage import json_object, json_text, read_json, write_csv, write_json, write_text
-from trainatlas.study.trial import TRAINING_VERSION, Trial
+from trainatlas.study.trial import TRAINING_VERSION, Trial, id_of
 
 Structure = Callable[[Trial], Hashable]
 Price = Callable[[Sequence[Trial], Probes], float]
@@ -231,18 +231,19 @@ def write_plan(
         What stacks cost, and who trains them. Both decide which pack a stack is dealt to, and neither what a stack is: prices may
         be measured, and a trial's numbers must not depend on a clock or on the number of cores.
     """
-    ids = {
-        id(item.trial): item.trial.trial_id for item in planned
-    }  # by the object: a trial's own hash takes three times as long
-    _refuse_twins(ids.values())
+    texts = [item.trial.canonical_json() for item in planned]
+    # By the object: a trial's own hash takes three times as long.
+    ids = {id(item.trial): id_of(text) for item, text in zip(planned, texts, strict=True)}
+    configurations = dict(zip(ids.values(), texts, strict=True))
+    if len(configurations) < len(planned):
+        _refuse_twins([item.trial.trial_id for item in planned])
     contents = _existing_packs(results)
     homes, seconds = _homes(contents), {content["pack"]: content["seconds"] for content in contents}
     parents: dict[str, tuple[str, str]] = {}
     shares: dict[str, float] = {}  # of a trial's epochs that are left to train, where it goes on from another
     fresh: dict[tuple[Probes, bool], list[Trial]] = {}
     probes_at = {stage: probes_of(study, stage) for stage in {item.stage for item in planned}}
-    for item in planned:
-        trial_id = ids[id(item.trial)]
+    for trial_id, item in zip(ids.values(), planned, strict=True):
         if trial_id in homes:
             continue
         fresh.setdefault((probes_at[item.stage], item.parent is not None), []).append(item.trial)
@@ -264,10 +265,12 @@ def write_plan(
                 any(trial.stop_epoch for trial in members.values()),
             )
             seconds[pack.pack_id] = round(sum(prices[position] for position in positions), 3)
-            _write_pack(results, pack, ids, seconds[pack.pack_id])
+            _write_pack(results, pack, ids, configurations, seconds[pack.pack_id])
             homes.update(dict.fromkeys(members, pack.pack_id))
-    placed = ((ids[id(item.trial)], item) for item in planned)
-    rows = [(trial_id, item.sample, item.stage, homes[trial_id]) for trial_id, item in placed]
+    rows = [
+        (trial_id, item.sample, item.stage, homes[trial_id])
+        for trial_id, item in zip(ids.values(), planned, strict=True)
+    ]
     rows.sort(key=itemgetter(0))
     packs = sorted({row[3] for row in rows})
     summary = {
@@ -320,7 +323,9 @@ def _digest(probes: str, trial_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join([probes, *sorted(trial_ids)]).encode()).hexdigest()[:12]
 
 
-def _write_pack(results: Path, pack: Pack, ids: Mapping[int, str], seconds: float) -> None:
+def _write_pack(
+    results: Path, pack: Pack, ids: Mapping[int, str], configurations: Mapping[str, str], seconds: float
+) -> None:
     path = pack_path(results, pack.pack_id)
     if path.exists():  # same name, same trials: leave its file time alone, or Snakemake trains it again
         return
@@ -337,10 +342,8 @@ def _write_pack(results: Path, pack: Pack, ids: Mapping[int, str], seconds: floa
         "user_code": _user_code(pack.trials),
     }
     members = {name: json_text(value) for name, value in content.items()}
-    trials = {ids[id(trial)]: trial for trial in pack.trials}
-    members["trials"] = (
-        "{" + ", ".join([f'"{trial_id}": {trials[trial_id].json()}' for trial_id in sorted(trials)]) + "}"
-    )
+    trials = sorted(ids[id(trial)] for trial in pack.trials)
+    members["trials"] = "{" + ", ".join([f'"{trial_id}": {configurations[trial_id]}' for trial_id in trials]) + "}"
     write_text(path, json_object(members) + "\n")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from trainatlas.study.config import Study
@@ -107,8 +107,17 @@ def final_runs(study: Study, sample: GridSample, setting: Setting) -> Iterator[T
 
 def random_draws(study: Study, sample: RandomSample) -> Iterator[Trial]:
     """Yield the trials of a random sample, but for combinations that are not run."""
-    for setting, seed in drawn(study, sample, sample.draws, sample.name):
-        yield trial_of(study, setting, seed)
+    if study.parameters:
+        for setting, seed in drawn(study, sample, sample.draws, sample.name):
+            yield trial_of(study, setting, seed)
+        return
+    # The same for rates alone, of which a study may draw a hundred thousand: without a setting for each.
+    rates = {level: study.rate_range(level) for level in study.factors["optimizer"]}
+    example_of = functools.cache(lambda levels: study.example(cell) if (cell := _cell(study, levels)) else None)
+    for levels, (share,), seed in _points(study, sample, (RATE,), sample.draws, sample.name):
+        example = example_of(levels)
+        if example is not None:
+            yield example.at(rates[example.optimizer].at(share), study.batch_size, study.epochs, seed)
 
 
 def drawn(
@@ -129,7 +138,7 @@ def drawn(
     }
     numbers = (RATE, *study.parameters)
     has_parameters = len(numbers) > 1
-    cell_of = _shared_cells(study)
+    cell_of = functools.cache(functools.partial(_cell, study))  # many draws fall to one cell
     for levels, shares, seed in _points(study, sample, numbers, draws, stream):
         cell = cell_of(levels)
         if cell is None:
@@ -165,18 +174,10 @@ def _points(
         yield levels, [point[name] for name in numbers], sample.seeds[int(point["seed"] * len(sample.seeds))]
 
 
-def _shared_cells(study: Study) -> Callable[[tuple[str, ...]], dict[str, str] | None]:
-    """Return what gives the cell of levels in the order of FACTORS, the same one each time: many draws fall to one cell.
-
-    None stands for a combination that is not run, but where values of parameters have a say in that.
-    """
-
-    @functools.cache
-    def cell_of(levels: tuple[str, ...]) -> dict[str, str] | None:
-        cell = dict(zip(FACTORS, levels, strict=True))
-        return cell if study.parameters or study.exclusion(cell) is None else None
-
-    return cell_of
+def _cell(study: Study, levels: tuple[str, ...]) -> dict[str, str] | None:
+    """Return the cell of levels in the order of FACTORS; None where it is not run, whatever the values of parameters."""
+    cell = dict(zip(FACTORS, levels, strict=True))
+    return cell if study.parameters or study.exclusion(cell) is None else None
 
 
 _BELOW_ONE = 1 - 2**-53

@@ -79,19 +79,13 @@ class Trial(NamedTuple):
 
     def canonical_json(self) -> str:
         """Return the configuration as JSON: keys sorted, defaults left out, no spaces."""
-        text: str = _templates(*_repeated(self))[0] % _numbers(self)
-        return text
-
-    def json(self) -> str:
-        """Return the same as files have it, with spaces and whatever letters there are."""
-        text: str = _templates(*_repeated(self))[1] % _numbers(self)
+        text: str = _template(*_repeated(self)) % _numbers(self)
         return text
 
     @property
     def trial_id(self) -> str:
         """Return 16 hexadecimal digits of SHA-256 over the configuration and TRAINING_VERSION."""
-        text = f"{TRAINING_VERSION}\n{self.canonical_json()}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return id_of(self.canonical_json())
 
     @property
     def cell(self) -> tuple[str, ...]:
@@ -121,6 +115,12 @@ class Trial(NamedTuple):
 _NUMBERS_BEGIN, _NUMBERS_END = Trial._fields.index("learning_rate"), Trial._fields.index("seed") + 1
 """Where the numbers that `Trial.at` takes stand among the fields; the last of them is the last field."""
 
+
+def id_of(canonical_json: str) -> str:
+    """Return the `trial_id` of a trial from its canonical JSON, for those that need both."""
+    return hashlib.sha256(f"{TRAINING_VERSION}\n{canonical_json}".encode()).hexdigest()[:16]
+
+
 FIELD_TYPES: dict[str, type] = get_type_hints(Trial)
 """The type of each field."""
 
@@ -136,20 +136,14 @@ DEFAULT_LEVELS: dict[str, str] = {factor: DEFAULTS[factor] for factor in FACTORS
 _NUMBERS = sorted(name for name in Trial._fields if name not in DEFAULTS and FIELD_TYPES[name] is not str)
 _REPEATED = [name for name in Trial._fields if name not in _NUMBERS]
 _numbers, _repeated = (itemgetter(*map(Trial._fields.index, names)) for names in (_NUMBERS, _REPEATED))
-_STYLES = ((",", ":", json.JSONEncoder().encode), (", ", ": ", json.JSONEncoder(ensure_ascii=False).encode))
 
 
 @lru_cache(maxsize=65_536)
-def _templates(*repeated: str | float) -> tuple[str, ...]:
-    """Return the canonical template and that of files: keys sorted, without defaults, `%r` for numbers."""
+def _template(*repeated: str | float) -> str:
+    """Return the canonical JSON, keys sorted, without defaults, with `%r` in the places of numbers."""
     stated = {
-        name: FIELD_TYPES[name](value)  # 1 and 1.0 have one place in the cache
+        name: json.dumps(FIELD_TYPES[name](value)).replace("%", "%%")  # 1 and 1.0 have one place in the cache
         for name, value in zip(_REPEATED, repeated, strict=True)
         if name not in DEFAULTS or value != DEFAULTS[name]
     }
-    names = sorted([*stated, *_NUMBERS])
-    found = []
-    for comma, colon, encode in _STYLES:
-        texts = {name: encode(value).replace("%", "%%") for name, value in stated.items()}
-        found.append("{" + comma.join(f'"{name}"{colon}{texts.get(name, "%r")}' for name in names) + "}")
-    return tuple(found)
+    return "{" + ",".join(f'"{name}":{stated.get(name, "%r")}' for name in sorted([*stated, *_NUMBERS])) + "}"
