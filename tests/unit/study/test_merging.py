@@ -102,7 +102,9 @@ def damage_table(source: Path, folder: Path) -> None:
 
 def alter_pack(source: Path, folder: Path) -> None:
     path = pack_path(source, folder.name)
-    path.write_text(path.read_text(encoding="utf-8").replace('"seed": 2', '"seed": 7'), encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    assert '"seed":2' in text
+    path.write_text(text.replace('"seed":2', '"seed":7'), encoding="utf-8")
 
 
 def other_version(source: Path, folder: Path) -> None:
