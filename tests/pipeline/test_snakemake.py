@@ -162,7 +162,7 @@ def test_a_pack_that_fails_is_told_with_its_last_line(copied: Place) -> None:
     shutil.rmtree(place.results / "raw" / pack)
     (place.results / "trials.csv").unlink()
     path = place.results / "packs" / f"{pack}.json"
-    path.write_text(path.read_text(encoding="utf-8").replace('"seed": 0', '"seed": 5'), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace('"seed":0', '"seed":5'), encoding="utf-8")
     assert place.run(place.gathered).returncode != 0
     words = [sys.executable, "-m", "trainatlas.cli", "status", place.study, "--results", place.folder / "results"]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=LIMIT, check=False)

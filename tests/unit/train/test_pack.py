@@ -287,7 +287,7 @@ def test_a_job_whose_folder_cannot_be_made_says_so(
 
 
 def test_an_altered_pack_is_not_trained(pack_file: Path, tmp_path: Path, command: Callable[..., Any]) -> None:
-    pack_file.write_text(pack_file.read_text(encoding="utf-8").replace('"seed": 0', '"seed": 5'), encoding="utf-8")
+    pack_file.write_text(pack_file.read_text(encoding="utf-8").replace('"seed":0', '"seed":5'), encoding="utf-8")
     done = command("train", pack_file, "--out", tmp_path / "raw")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"trainatlas: {pack_file}: its trials were altered; delete it and run `trainatlas plan`\n"
