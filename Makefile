@@ -39,7 +39,7 @@ claims: setup ## train the studies that the lecture notes' claims rest on, and g
 
 # A file's tests run in one process, so that what they share is built once; the long ones come first.
 test: setup-dev ## run the tests, on two cores (25 minutes)
-	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not scheduler_faults" $(PYTEST_ARGS)
 
 test-cluster: setup-dev ## run a study on a real SLURM on loopback, undisturbed and through faults (7 minutes)
 	@$(BIN)/pytest tests/cluster $(PYTEST_ARGS)

@@ -59,14 +59,6 @@ TINY = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the two files that start a SLURM apart: there is one at a time, and the second would keep a process waiting."""
-    later = [item for item in items if item.path.name == "test_submission.py"]
-    others = [item for item in items if item.path.name != "test_submission.py"]
-    place = next((i for i, item in enumerate(others) if item.path.parent.name == "pipeline"), len(others))
-    items[:] = [*others[:place], *later, *others[place:]]
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _as_a_job_is_set_up() -> None:
     """Tests run side by side, a process a core; threads of their own would only quarrel."""

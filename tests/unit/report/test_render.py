@@ -7,6 +7,7 @@ import subprocess
 import pandas as pd
 import pikepdf
 import pytest
+import tinyhtml5
 
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.report import render as rendering
@@ -40,6 +41,19 @@ def test_the_page_is_one_file_that_asks_nobody_for_anything(built_report):
     assert re.findall(r"(?:src|href)=.(?:https?:|//)", html) == []
     sources = re.findall(r'src="([^"]{12})', html)
     assert sources and set(sources) == {"data:image/s"}
+
+
+def test_the_page_is_html_without_errors(built_report):
+    """By the parser that the HTML standard describes, which notes every error that browsers mend in silence."""
+    text = built_report.page.read_text(encoding="utf-8")
+    assert errors_of(text) == []
+    assert errors_of(text.replace("</figcaption>", "</figcaption></b>", 1)) != []
+
+
+def errors_of(text):
+    parser = tinyhtml5.HTMLParser()
+    parser.parse(text)
+    return parser.errors
 
 
 def test_markup_in_a_title_is_text(built_report, words):
