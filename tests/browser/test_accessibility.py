@@ -19,7 +19,9 @@ def violations(page: Any) -> list[str]:
 
 @pytest.fixture(params=["light", "dark"])
 def looked_at(request: Any, open_page: Any, built_report: Any) -> Any:
-    page = open_page(built_report.page.as_uri(), scheme=request.param, bypass_csp=True)  # the page allows no script but its own
+    page = open_page(
+        built_report.page.as_uri(), scheme=request.param, bypass_csp=True
+    )  # the page allows no script but its own
     page.evaluate(AXE.read_text(encoding="utf-8"))
     return page
 

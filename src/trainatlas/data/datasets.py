@@ -8,6 +8,7 @@ the sets that are downloaded are the affair of `trainatlas.data.sources`.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -130,7 +131,11 @@ def _file_entry(name: str, what: str, source: str) -> DataSetLevel:
 
 
 def _digits() -> DataSet:
-    x, y = sklearn_datasets.load_digits(return_X_y=True)
+    """Read the file that scikit-learn comes with: to load scikit-learn for it takes longer than to train a small network."""
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None and package.origin is not None  # it is among the dependencies
+    rows = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    x, y = rows[:, :-1], rows[:, -1]
     return DataSet(
         (x / 16).astype(np.float32).reshape(-1, 1, 8, 8), y.astype(np.int64), None, tuple(map(str, range(10)))
     )

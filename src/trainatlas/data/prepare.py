@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trainatlas.data.datasets import DataSet, load
 from trainatlas.data.fitted import FittedPreprocessings
-from trainatlas.data.splits import stratified_split
+from trainatlas.data.kept_splits import KeptSplits
 from trainatlas.study.config import Study
 from trainatlas.study.splits import part_sizes, split_key
 from trainatlas.study.storage import write_json
@@ -26,10 +26,11 @@ def prepare(study: Study, results: Path) -> dict[str, Any]:
     Raises UserError where the data are not to be had, or are not what they should be.
     """
     data = load(study.data, study.folder)
-    fitted = FittedPreprocessings(results / "fitted")
+    fitted, splits = FittedPreprocessings(results / "fitted"), KeptSplits(results / "fitted")
+    shares = (study.validation_share, study.test_share)
     for seed in seeds_of(study):
-        split = stratified_split(data.y, seed, study.validation_share, study.test_share, data.part)
-        key = split_key(study.data, study.facts.digest, seed, study.validation_share, study.test_share)
+        split = splits.get(study.data, study.facts.digest, data.y, data.part, seed, shares)
+        key = split_key(study.data, study.facts.digest, seed, *shares)
         for level in study.factors["preprocessing"]:
             fitted.get(level, key, lambda rows=split.train: examples_of(data, rows))  # type: ignore[misc]
     described = describe(study, data)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from trainatlas.study.splits import part_sizes
 from trainatlas.study.streams import stream_key
@@ -53,5 +52,7 @@ def stratified_split(
 
 
 def _cut(rows: NDArray[np.int64], y: NDArray[np.int64], size: int, key: int) -> tuple[NDArray[np.int64], ...]:
+    from sklearn.model_selection import train_test_split  # seconds to load; a job reads what `KeptSplits` has
+
     kept, cut = train_test_split(rows, test_size=size, stratify=y[rows], random_state=key % 2**32)
     return kept, cut

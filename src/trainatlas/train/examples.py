@@ -14,9 +14,10 @@ from torch import Tensor
 from trainatlas.data.augmentation import AUGMENTATIONS, Draws, augment
 from trainatlas.data.datasets import DataSet, load
 from trainatlas.data.fitted import FittedPreprocessings
+from trainatlas.data.kept_splits import KeptSplits
 from trainatlas.data.prepare import examples_of
 from trainatlas.data.preprocessing import Preprocessing
-from trainatlas.data.splits import Split, stratified_split
+from trainatlas.data.splits import Split
 from trainatlas.study.levels import NOTHING
 from trainatlas.study.splits import probe_set_size, split_key
 from trainatlas.study.streams import stream_key
@@ -72,7 +73,7 @@ class ExampleStore:
     device, dtype
         Where examples live and in which precision.
     fitted
-        Folder where fitted preprocessings are kept for other jobs; None keeps them in memory alone.
+        Folder where splits and fitted preprocessings are kept for other jobs; None keeps them in memory alone.
     folder
         What paths of the user's own data are relative to.
     """
@@ -87,7 +88,7 @@ class ExampleStore:
         self.device, self.dtype, self._folder = device, dtype, folder
         self._fitted = FittedPreprocessings(fitted)
         self._sets: dict[str, DataSet] = {}
-        self._splits: dict[tuple[object, ...], Split] = {}
+        self._splits = KeptSplits(fitted)
         self._variants: dict[tuple[object, ...], Variant] = {}
         self._raw: dict[tuple[object, ...], Tensor] = {}
 
@@ -134,11 +135,9 @@ class ExampleStore:
     def _split(self, trial: Trial) -> tuple[DataSet, Split]:
         if trial.data not in self._sets:
             self._sets[trial.data] = load(trial.data, self._folder)
-        data, key = self._sets[trial.data], self._split_key(trial)
-        if key not in self._splits:
-            shares = (trial.validation_share, trial.test_share)
-            self._splits[key] = stratified_split(data.y, trial.seed, *shares, data.part)
-        return data, self._splits[key]
+        data = self._sets[trial.data]
+        shares = (trial.validation_share, trial.test_share)
+        return data, self._splits.get(trial.data, trial.data_digest, data.y, data.part, trial.seed, shares)
 
     def _make(self, trial: Trial) -> Variant:
         data, split = self._split(trial)
