@@ -66,7 +66,7 @@ def provenance(study: Study, results: Path, packs: pd.DataFrame) -> dict[str, An
 def _round(results: Path, number: int) -> dict[str, int]:
     """Return how many trials and packs a round of planning has."""
     plan = read_summary(results, number)
-    return {"round": number, "trials": plan["trials"], "packs": len(plan["packs"])}
+    return {"round": number, "trials": plan.get("trials", 0), "packs": len(plan.get("packs", ()))}
 
 
 def _source() -> dict[str, object]:

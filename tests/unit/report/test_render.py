@@ -7,7 +7,7 @@ import subprocess
 import pandas as pd
 import pikepdf
 import pytest
-import tinyhtml5
+from tinyhtml5.parser import HTMLParser
 
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.report import render as rendering
@@ -51,7 +51,7 @@ def test_the_page_is_html_without_errors(built_report):
 
 
 def errors_of(text):
-    parser = tinyhtml5.HTMLParser()
+    parser = HTMLParser()
     parser.parse(text)
     return parser.errors
 
