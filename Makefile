@@ -17,7 +17,7 @@ PYTEST_ARGS ?=
 SCALE_SIZES ?= 1000 10000 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev report claims test test-cluster lint format bench scale calibration container schemas lock clean distclean
+.PHONY: help setup setup-dev report claims test test-cluster lint format bench scale calibration container translations schemas lock clean distclean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ calibration: setup ## measure on simulated studies how often intervals hold and 
 container: ## build containers/trainatlas.sif with Apptainer
 	@command -v apptainer >/dev/null || { echo "make container: there is no apptainer; see docs/how-to/cluster.md" >&2; exit 2; }
 	@apptainer build --fakeroot containers/trainatlas.sif containers/trainatlas.def
+
+translations: setup-dev ## bring the catalogues of the report's languages up to date with what the report says
+	@$(BIN)/python scripts/translations.py
 
 schemas: setup ## write the pages made from code anew: schemas, data dictionary, catalogue
 	@$(BIN)/trainatlas schema

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from trainatlas.analysis.comparisons import holm, t_test
 from trainatlas.analysis.intervals import CONFIDENCE, over_seeds
 from trainatlas.analysis.pairing import DECIMALS
 from trainatlas.analysis.tables import PLACE_COLUMNS, TRIAL_COLUMNS, read_table
+from trainatlas.study.config import ENGLISH, Language
 from trainatlas.study.errors import UserError, said
 from trainatlas.study.storage import read_json
 from trainatlas.study.trial import FACTORS
@@ -121,6 +122,11 @@ class Run:
     def parameters(self) -> list[str]:
         """The study's parameters."""
         return list(self.study.get("parameters") or ())
+
+    @property
+    def language(self) -> Language:
+        """What the study's report is written in."""
+        return ENGLISH if self.study.get("language") not in get_args(Language) else self.study["language"]
 
     def fact(self, part: str, key: str = "") -> str:
         """Return what the provenance says under `part`, or under `key` of it, as text; unknown where it says nothing."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from trainatlas.study.config import FULL, study_name
+from trainatlas.study.config import ENGLISH, FULL, Language, study_name
 from trainatlas.study.errors import UserError
 from trainatlas.study.ranges import Number, Seeds, StrictModel
 from trainatlas.study.reading import problem_in_words, read_mapping
@@ -252,6 +252,8 @@ class Claims(StrictModel):
         The studies that feed the claims, by the name that parts know them by.
     literature
         Published figures.
+    language
+        What the report is written in.
     """
 
     title: Text
@@ -261,6 +263,7 @@ class Claims(StrictModel):
     studies: dict[str, FeedingStudy]
     claims: Annotated[tuple[Claim, ...], Field(min_length=1)]
     literature: tuple[Published, ...] = ()
+    language: Language = ENGLISH
 
     @model_validator(mode="after")
     def _consistent(self) -> Claims:

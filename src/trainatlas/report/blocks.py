@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from trainatlas.report.language import spoken
+from trainatlas.study.config import Language
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -76,6 +79,8 @@ class Content:
     ----------
     tables
         Names of the tables that the report rests on: tables/NAME.csv beside it.
+    language
+        What it is written in.
     """
 
     title: str
@@ -85,3 +90,4 @@ class Content:
     sections: list[Section]
     digest: str
     tables: list[str] = field(default_factory=list)
+    language: Language = field(default_factory=spoken)

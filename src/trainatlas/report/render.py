@@ -32,6 +32,7 @@ from trainatlas.report.claims import claims_content
 from trainatlas.report.compared import compared_content
 from trainatlas.report.content import build_content
 from trainatlas.report.explorer import embedded, explorer_data
+from trainatlas.report.language import messages_of, speaking, tr, trn
 from trainatlas.report.latex import latex_table
 from trainatlas.report.provenance import Origin, checksums_of
 from trainatlas.report.report_file import read_content, write_content
@@ -70,12 +71,14 @@ def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path
     data: dict[str, Any] = read_json(results / "data.json", "trainatlas prepare")
     tables = [*(results / "analysis" / f"{name}.csv" for name in ANALYSIS_TABLES), results / "trials.csv"]
     origin = Origin(stage_times(results), checksums_of(tables))
-    content = build_content(study, trials, read_analysis(results), provenance, data, origin)
     curves, layers = (
         scan_table(results / f"{name}.csv", columns, "trainatlas aggregate")
         for name, columns in (("curves", CURVE_COLUMNS), ("layers", LAYER_COLUMNS))
     )
-    return _write(content, tables, reports, explorer_data(study, trials, curves, layers, results))
+    with speaking(study.language):
+        content = build_content(study, trials, read_analysis(results), provenance, data, origin)
+        explorer = explorer_data(study, trials, curves, layers, results)
+    return _write(content, tables, reports, explorer)
 
 
 def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tuple[Path, Path]:
@@ -94,7 +97,8 @@ def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tu
         Paths of the page and of the document.
     """
     digest = hashlib.sha256(claim_set.path.read_bytes()).hexdigest()[:16]
-    content = claims_content(claim_set, read_verdicts(results), digest)
+    with speaking(claim_set.claims.language):
+        content = claims_content(claim_set, read_verdicts(results), digest)
     return _write(content, [results / f"{name}.csv" for name in CLAIM_TABLES], reports)
 
 
@@ -111,7 +115,8 @@ def write_comparison(old: Run, new: Run, comparison: Comparison, reports: Path) 
     tuple
         Paths of the page and of the document.
     """
-    content = compared_content(old, new, comparison)
+    with speaking(new.language):
+        content = compared_content(old, new, comparison)
     given = {"compare": (comparison.rows, COMPARE_COLUMNS), "pairs": (comparison.pairs, PAIR_COLUMNS)}
     paths = {name: reports / "tables" / f"{name}.csv" for name in given}
     for name, (frame, columns) in given.items():
@@ -203,18 +208,21 @@ def render_html(content: Content, printed: bool, left_out: Sequence[str] = (), e
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = _data_uri
+    environment.globals |= {"tr": tr, "trn": trn}
     environment.tests["figure"] = lambda block: isinstance(block, Figure)
     style = _template("shared.css") + _template("print.css" if printed else "screen.css")
     script = _template("explorer.js") if explorer else ""
-    return environment.get_template("report.html.j2").render(
-        content=content,
-        style=style + (_template("explorer.css") if explorer else ""),
-        printed=printed,
-        left_out=left_out,
-        explorer=explorer,
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+    with speaking(content.language):
+        return environment.get_template("report.html.j2").render(
+            content=content,
+            style=style + (_template("explorer.css") if explorer else ""),
+            printed=printed,
+            left_out=left_out,
+            explorer=explorer,
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            script_texts=messages_of(script),
+        )
 
 
 def _template(name: str) -> str:

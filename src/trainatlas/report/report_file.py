@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from trainatlas.report.blocks import Content, Figure, Section, Table
+from trainatlas.study.config import ENGLISH, Language
 from trainatlas.study.errors import UserError, said
 from trainatlas.study.ranges import StrictModel, Whole
 from trainatlas.study.reading import problem_in_words
@@ -78,6 +79,7 @@ class StoredReport(StrictModel):
     """Everything that a report says; `tables` are the names of the CSV files that lie beside it in tables/."""
 
     format: Literal[1]
+    language: Language = ENGLISH
     title: str
     question: str
     findings: tuple[str, ...]
@@ -140,6 +142,7 @@ def read_content(reports: Path) -> Content:
         sections=[_section(section, reports) for section in stored.sections],
         digest=stored.digest,
         tables=list(stored.tables),
+        language=stored.language,
     )
 
 
@@ -150,6 +153,7 @@ def _drawing(name: str) -> str:
 def _stored(content: Content) -> StoredReport:
     return StoredReport(
         format=FORMAT,
+        language=content.language,
         title=content.title,
         question=content.question,
         findings=tuple(content.findings),

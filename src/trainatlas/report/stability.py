@@ -5,12 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from trainatlas.report.blocks import Section, Table
+from trainatlas.report.language import mark, tr, trn
 from trainatlas.report.wording import factor_name, joined, level_name, points, points_interval
 
 _NAMED = 6
 """Pairs that the sentence names, at most."""
-SIGNS = {True: "⚠\u00a0unstable", False: "✓\u00a0holds"}
-UNTESTED = "–\u00a0one\u00a0seed"
+SIGNS = {True: mark("⚠\u00a0unstable"), False: mark("✓\u00a0holds")}
+UNTESTED = mark("–\u00a0one\u00a0seed")
+CONCLUSIONS = {"better": mark("better than"), "worse": mark("worse than")}
+_OPEN = mark("not told apart from")
 
 
 def stability_section(stability: pd.DataFrame) -> Section:
@@ -19,7 +22,7 @@ def stability_section(stability: pd.DataFrame) -> Section:
     ordered = stability.assign(tested=tested).sort_values(["unstable", "tested"], ascending=False, kind="stable")
     return Section(
         "stability",
-        "Do conclusions hold without one seed?",
+        tr("Do conclusions hold without one seed?"),
         [_in_words(stability[tested], len(stability))],
         [_table(ordered)],
     )
@@ -27,26 +30,43 @@ def stability_section(stability: pd.DataFrame) -> Section:
 
 def _in_words(tested: pd.DataFrame, pairs: int) -> str:
     if tested.empty:
-        return f"Not looked at: each of the {pairs:,} pairs of levels has one seed, and none can be left out."
+        return tr(
+            "Not looked at: each of the {pairs:,} pairs of levels has one seed, and none can be left out.", pairs=pairs
+        )
     unstable = tested[tested["unstable"] == 1]
-    text = "Each difference between two levels once more without each of the seeds in turn, and what its 95% interval then says. "
+    text = tr(
+        "Each difference between two levels once more without each of the seeds in turn, and what its 95% interval then says."
+    )
     if unstable.empty:
-        held = "The one conclusion holds" if len(tested) == 1 else f"All {len(tested):,} conclusions hold"
-        return f"{text}{held}, whichever seed is left out."
+        held = trn(
+            "The one conclusion holds, whichever seed is left out.",
+            "All {number:,} conclusions hold, whichever seed is left out.",
+            len(tested),
+        )
+        return f"{text} {held}"
     named = [
-        f"{level_name(row['level'])} {_concluded(row)} {level_name(row['other'])}"
+        tr(
+            "{level} {conclusion} {other}",
+            level=level_name(row["level"]),
+            conclusion=tr(CONCLUSIONS.get(row["conclusion"], _OPEN)),
+            other=level_name(row["other"]),
+        )
         for _, row in unstable.head(_NAMED).iterrows()
     ]
-    more = f" and {len(unstable) - _NAMED:,} more" if len(unstable) > _NAMED else ""
-    listed = f"{'; '.join(named)}{more}" if more or len(named) == 1 else joined(named)
-    return (
-        f"{text}Of {len(tested):,}, {len(unstable):,} would be {'others' if len(unstable) > 1 else 'another'} without some "
-        f"seed ({SIGNS[True]}): {listed}. With few seeds this is common: leaving one out also widens the interval."
+    if len(unstable) > _NAMED:
+        listed = tr("{list} and {number:,} more", list="; ".join(named), number=len(unstable) - _NAMED)
+    else:
+        listed = joined(named)
+    changed = trn(
+        "Of {tested:,}, {number:,} would be another without some seed ({sign}): {list}.",
+        "Of {tested:,}, {number:,} would be others without some seed ({sign}): {list}.",
+        len(unstable),
+        tested=len(tested),
+        sign=tr(SIGNS[True]),
+        list=listed,
     )
-
-
-def _concluded(row: pd.Series) -> str:
-    return {"better": "better than", "worse": "worse than"}.get(row["conclusion"], "not told apart from")
+    common = tr("With few seeds this is common: leaving one out also widens the interval.")
+    return f"{text} {changed} {common}"
 
 
 def _table(stability: pd.DataFrame) -> Table:
@@ -55,8 +75,8 @@ def _table(stability: pd.DataFrame) -> Table:
             factor_name(row["factor"]),
             level_name(row["level"]),
             level_name(row["other"]),
-            row["conclusion"],
-            SIGNS[bool(row["unstable"])] if row["seeds"] > 1 else UNTESTED,
+            tr(row["conclusion"]),
+            tr(SIGNS[bool(row["unstable"])] if row["seeds"] > 1 else UNTESTED),
             points(row["difference"], 2),
             points_interval(row["smallest"], row["largest"], 2) if row["seeds"] > 1 else "–",
             f"{row['seeds']}",
@@ -64,21 +84,23 @@ def _table(stability: pd.DataFrame) -> Table:
         for _, row in stability.iterrows()
     ]
     return Table(
-        "Conclusions without one seed",
+        tr("Conclusions without one seed"),
         (
-            "factor",
-            "level",
-            "against",
-            "by all seeds",
-            "without one",
-            "difference, points",
-            "without one: from, to",
-            "seeds",
+            tr("factor"),
+            tr("level"),
+            tr("against"),
+            tr("by all seeds"),
+            tr("without one"),
+            tr("difference, points"),
+            tr("without one: from, to"),
+            tr("seeds"),
         ),
         rows,
-        "By all seeds: whether the level is better or worse by the 95% interval of its mean paired difference in test "
-        "accuracy, not corrected for the number of pairs. Without one, from, to: smallest and largest difference when a "
-        "seed is left out. Of two seeds one is left, which tells nothing apart.",
+        tr(
+            "By all seeds: whether the level is better or worse by the 95% interval of its mean paired difference in test "
+            "accuracy, not corrected for the number of pairs. Without one, from, to: smallest and largest difference when a "
+            "seed is left out. Of two seeds one is left, which tells nothing apart."
+        ),
         "stability",
         text_columns=5,
     )

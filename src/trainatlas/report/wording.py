@@ -6,17 +6,18 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainatlas.report.language import mark, tr
 from trainatlas.study.config import Target
 from trainatlas.study.levels import split_parts
 
 _FACTORS = {
-    "activation": "activation",
-    "init": "initialisation",
-    "normalisation": "normalisation",
-    "optimizer": "optimizer",
-    "preprocessing": "preprocessing",
-    "learning_rate": "learning rate",
-    "remainder": "higher orders and chance",
+    "activation": mark("activation"),
+    "init": mark("initialisation"),
+    "normalisation": mark("normalisation"),
+    "optimizer": mark("optimizer"),
+    "preprocessing": mark("preprocessing"),
+    "learning_rate": mark("learning rate"),
+    "remainder": mark("higher orders and chance"),
 }
 _LEVELS = {
     "relu": "ReLU",
@@ -27,9 +28,9 @@ _LEVELS = {
     "gelu": "GELU",
     "silu": "SiLU",
     "mish": "Mish",
-    "scaled_tanh": "scaled tanh",
-    "soft_exponential": "soft exponential",
-    "binary_step": "binary step",
+    "scaled_tanh": mark("scaled tanh"),
+    "soft_exponential": mark("soft exponential"),
+    "binary_step": mark("binary step"),
     "xavier_normal": "Xavier normal",
     "xavier_uniform": "Xavier uniform",
     "kaiming_normal": "He normal",
@@ -41,8 +42,8 @@ _LEVELS = {
     "layer": "LayerNorm",
     "instance": "InstanceNorm",
     "group": "GroupNorm",
-    "weight": "weight norm",
-    "none": "none",
+    "weight": mark("weight norm"),
+    "none": mark("none"),
     "sgd": "SGD",
     "nesterov": "Nesterov",
     "adagrad": "Adagrad",
@@ -53,29 +54,37 @@ _LEVELS = {
     "nadam": "NAdam",
     "radam": "RAdam",
     "lookahead": "Lookahead",
-    "mean_image": "mean image",
-    "min_max": "min-max",
-    "channel_mean": "channel mean",
-    "channel_standardize": "channel mean and std",
-    "global_contrast": "global contrast",
-    "pca_whitening": "PCA-whitened",
-    "zca_whitening": "ZCA-whitened",
-    "standardize": "standardised",
-    "reduce_on_plateau": "reduce on plateau",
+    "mean_image": mark("mean image"),
+    "min_max": mark("min-max"),
+    "channel_mean": mark("channel mean"),
+    "channel_standardize": mark("channel mean and std"),
+    "global_contrast": mark("global contrast"),
+    "pca_whitening": mark("PCA-whitened"),
+    "zca_whitening": mark("ZCA-whitened"),
+    "standardize": mark("standardised"),
+    "reduce_on_plateau": mark("reduce on plateau"),
     "l1": "L1",
     "l2": "L2",
-    "decoupled_decay": "decoupled decay",
-    "label_smoothing": "label smoothing",
-    "max_norm": "max-norm",
-    "gradient_clipping": "gradient clipping",
-    "early_stopping": "early stopping",
+    "decoupled_decay": mark("decoupled decay"),
+    "label_smoothing": mark("label smoothing"),
+    "max_norm": mark("max-norm"),
+    "gradient_clipping": mark("gradient clipping"),
+    "early_stopping": mark("early stopping"),
     "cutmix": "CutMix",
 }
 
 
+TABLE_WORDS = (
+    mark("better"),
+    mark("worse"),
+    mark("not told apart"),
+)
+"""Words of tables that are shown as they are: `tr` finds them in the catalogue."""
+
+
 def factor_name(factor: str) -> str:
     """Return a factor's name in words."""
-    return _FACTORS.get(factor, factor)
+    return tr(_FACTORS.get(factor, factor))
 
 
 def level_name(level: str) -> str:
@@ -89,15 +98,14 @@ def _part_name(level: str) -> str:
         return f"normal {options.removeprefix('std=').removesuffix(')').removesuffix('.0')}"
     if name == "pca" and options.startswith("components="):
         return f"PCA {options.removeprefix('components=').removesuffix(')')}"
-    return _LEVELS.get(name, name.replace("_", " ") if ".py:" not in name else name) + (
-        bracket + options if bracket else ""
-    )
+    shown = tr(_LEVELS.get(name, name.replace("_", " ") if ".py:" not in name else name))
+    return shown + (bracket + options if bracket else "")
 
 
 def joined(parts: Sequence[str]) -> str:
     """Return a list as a sentence has it: `a, b and c`."""
     *head, last = parts
-    return f"{', '.join(head)} and {last}" if head else last
+    return tr("{first} and {last}", first=", ".join(head), last=last) if head else last
 
 
 def capital(text: str) -> str:
@@ -125,12 +133,16 @@ def points(value: float, decimals: int = 1) -> str:
 
 def percent_interval(low: float, high: float) -> str:
     """Return an interval of shares, or why there is none."""
-    return "one seed: no interval" if math.isnan(low) else f"{max(low, 0) * 100:.1f} to {min(high, 1) * 100:.1f}%"
+    if math.isnan(low):
+        return tr("one seed: no interval")
+    return tr("{low} to {high}", low=f"{max(low, 0) * 100:.1f}", high=percent(min(high, 1)))
 
 
 def points_interval(low: float, high: float, decimals: int = 1) -> str:
     """Return an interval of differences in percentage points."""
-    return "one seed: no interval" if math.isnan(low) else f"{points(low, decimals)} to {points(high, decimals)}"
+    if math.isnan(low):
+        return tr("one seed: no interval")
+    return tr("{low} to {high}", low=points(low, decimals), high=points(high, decimals))
 
 
 def p_value(value: float) -> str:
@@ -144,19 +156,22 @@ def steps(value: float) -> str:
     """Return a number of steps; infinitely many is `never`."""
     if math.isnan(value):
         return "–"
-    return "never" if math.isinf(value) else f"{value:,.0f}"
+    return tr("never") if math.isinf(value) else f"{value:,.0f}"
 
 
 def target_mark(target: Target) -> str:
     """Return a target as the head of a column has it."""
-    return f"{'train err. ≤' if target.metric == 'train_error' else 'val. acc. ≥'} {target.value:.0%}"
+    mark_of = tr("train err. ≤") if target.metric == "train_error" else tr("val. acc. ≥")
+    return f"{mark_of} {target.value:.0%}"
 
 
 def duration(seconds: float) -> str:
     """Return a time span in the unit that suits it."""
     if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+        return tr("{number} s", number=f"{seconds:.0f}")
+    if seconds < 7200:
+        return tr("{number} min", number=f"{seconds / 60:.1f}")
+    return tr("{number} h", number=f"{seconds / 3600:.1f}")
 
 
 def seconds(value: float) -> str:

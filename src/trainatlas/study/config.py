@@ -108,6 +108,11 @@ class Catalogue(dict[str, LevelTable]):
 Probes = Literal["off", "light", "standard", "full"]
 """How much is measured while training; `trainatlas.study.planning.Pack` says what each is."""
 
+Language = Literal["en", "ko"]
+"""Languages that reports are written in."""
+
+ENGLISH: Language = "en"
+
 
 class Target(StrictModel):
     """A mark that a trial reaches or not: validation accuracy at least, or training error at most."""
@@ -160,6 +165,7 @@ class Study(StrictModel):
     probes: Probes = "standard"
     pack_trials: Annotated[Whole, Field(ge=1, le=100_000)] = 512
     max_trials: Annotated[Whole, Field(ge=1)] = 100_000
+    language: Language = ENGLISH
     profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     _rules: tuple[Rule, ...] = PrivateAttr(default=())
@@ -467,8 +473,8 @@ class Study(StrictModel):
         return self._sorted_out
 
     def digest(self) -> str:
-        """Return 16 hexadecimal digits that change when anything the study says changes."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"profiles"}), sort_keys=True)
+        """Return 16 hexadecimal digits that change when anything the study says changes, but for its report's language."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"profiles", "language"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

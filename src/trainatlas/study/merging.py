@@ -92,6 +92,10 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
     return Merged(len(chosen), trials, known, untrained)
 
 
+_NAMING = {"name", "language"}
+"""What a study may say otherwise under another name."""
+
+
 def renamed_from(study: Study, results: Path) -> Path | None:
     """Return the folder in which a study was trained under another name: one beside its own whose plan says all the same.
 
@@ -99,11 +103,11 @@ def renamed_from(study: Study, results: Path) -> Path | None:
     """
     if any((results / "packs").glob("*.json")):
         return None
-    said = study.model_dump(mode="json", exclude={"name"})
+    said = study.model_dump(mode="json", exclude=_NAMING)
     for path in sorted(results.parent.glob(f"*/{summary_path(results, 1).name}")):
         with contextlib.suppress(UserError):
             before = read_json(path, "trainatlas plan").get("study", {})
-            if {key: value for key, value in before.items() if key != "name"} == said:
+            if {key: value for key, value in before.items() if key not in _NAMING} == said:
                 return path.parent
     return None
 

@@ -66,10 +66,14 @@ def test_markup_in_a_title_is_text(built_report, words):
 def test_the_page_runs_its_own_script_and_no_other(built_report):
     html = built_report.page.read_text(encoding="utf-8")
     scripts = re.findall(r"<script([^>]*)>(.*?)</script>", html, flags=re.DOTALL)
-    assert [words for words, _ in scripts] == [' type="application/octet-stream" id="explorer-data"', ""]
-    assert html.count("<script") == html.count("</script") == 2
+    data = [
+        f' type="application/{kind}" id="explorer-{name}"'
+        for kind, name in (("octet-stream", "data"), ("json", "texts"))
+    ]
+    assert [words for words, _ in scripts] == [*data, ""]
+    assert html.count("<script") == html.count("</script") == 3
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1]
-    digest = base64.b64encode(hashlib.sha256(scripts[1][1].encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(scripts[-1][1].encode()).digest()).decode()
     assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}';" in policy
 
 
