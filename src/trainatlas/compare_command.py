@@ -24,7 +24,8 @@ def compare(
     metric: Annotated[str, typer.Option(help="What is compared: an accuracy of trials.csv.")] = "test_accuracy",
 ) -> None:
     """Compare two runs of a study; exit status 1 where the new one is worse beyond the margin, 2 for bad input."""
-    from trainatlas.analysis.runs_compared import compare_runs, read_run
+    from trainatlas.analysis.runs import read_run
+    from trainatlas.analysis.runs_compared import compare_runs
     from trainatlas.report.compared import summary
     from trainatlas.report.render import write_comparison
 

@@ -5,6 +5,7 @@ A partition or a device that does not exist is else told by a submission that fa
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -124,13 +125,21 @@ RELEASE = "TRAINATLAS_RELEASE"
 
 
 def release() -> str:
-    """Return what decides on numbers: the versions of trainatlas, of training, and of torch whatever its build."""
-    torch = importlib.metadata.version("torch").partition("+")[0]
-    return f"trainatlas {trainatlas.__version__}, training version {TRAINING_VERSION}, torch {torch}"
+    """Return what decides on numbers: the versions of trainatlas, of training, and of torch whatever its build.
+
+    Torch is left out where it is not installed, as it need not be where jobs are only submitted.
+    """
+    parts = [f"trainatlas {trainatlas.__version__}", f"training version {TRAINING_VERSION}"]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        parts.append(f"torch {importlib.metadata.version('torch').partition('+')[0]}")
+    return ", ".join(parts)
 
 
 def refuse_other_release() -> None:
-    """Raise UserError in a job whose node has other versions than the machine that submitted it."""
+    """Raise UserError in a job whose node has other versions than the machine that submitted it, of what that one has."""
     wanted = os.environ.get(RELEASE)
-    if wanted and wanted != release():
-        raise UserError(f"this machine has {release()}; allowed: {wanted}, as where Snakemake was started")
+    if not wanted:
+        return
+    here = release()
+    if not set(wanted.split(", ")) <= set(here.split(", ")):
+        raise UserError(f"this machine has {here}; allowed: {wanted}, as where Snakemake was started")

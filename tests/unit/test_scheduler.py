@@ -14,6 +14,7 @@ from trainatlas.scheduler import (
     partitions_here,
     refuse_missing_program,
     refuse_missing_resources,
+    refuse_other_release,
     release,
 )
 from trainatlas.study.errors import UserError
@@ -123,3 +124,22 @@ def test_a_node_with_other_versions_says_so_and_trains_nothing(
     )
     monkeypatch.setenv(RELEASE, release())
     assert "no-pack.json: no such file" in command("train", tmp_path / "no-pack.json", "--out", tmp_path / "out").stderr
+
+
+def test_torch_may_be_missing_where_jobs_are_only_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, version = release(), importlib.metadata.version
+
+    def without_torch(package: str) -> str:
+        if package == "torch":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return version(package)
+
+    with monkeypatch.context() as there:
+        there.setattr(importlib.metadata, "version", without_torch)
+        told = release()
+    assert told == here.rpartition(", torch")[0]
+    monkeypatch.setenv(RELEASE, told)
+    refuse_other_release()
+    monkeypatch.setenv(RELEASE, told.replace(trainatlas.__version__, "99.0"))
+    with pytest.raises(UserError, match=r"allowed: trainatlas 99\.0"):
+        refuse_other_release()

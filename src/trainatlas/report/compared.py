@@ -10,14 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from trainatlas.analysis.intervals import CONFIDENCE
-from trainatlas.analysis.runs_compared import (
-    Comparison,
-    Run,
-    environment_changes,
-    level_changes,
-    setting_changes,
-    status_counts,
-)
+from trainatlas.analysis.runs import Run, environment_changes, level_changes, setting_changes, status_counts
+from trainatlas.analysis.runs_compared import Comparison
 from trainatlas.report.blocks import Content, Figure, Section, Table
 from trainatlas.report.drawing import PALETTE, canvas_of, pages_of, rows_by_factor, rows_high, svg_of
 from trainatlas.report.wording import (

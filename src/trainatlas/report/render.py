@@ -22,7 +22,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.columns import ANALYSIS_TABLES
-from trainatlas.analysis.runs_compared import COMPARE_COLUMNS, PAIR_COLUMNS, Comparison, Run
+from trainatlas.analysis.compared_columns import COMPARE_COLUMNS, PAIR_COLUMNS
+from trainatlas.analysis.runs import Run
+from trainatlas.analysis.runs_compared import Comparison
 from trainatlas.analysis.tables import CURVE_COLUMNS, LAYER_COLUMNS, read_table, scan_table, trial_columns, write_table
 from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet

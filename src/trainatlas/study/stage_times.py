@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from trainatlas.study.peak_memory import peak_mib
 from trainatlas.study.storage import read_json, write_json
 
 
@@ -31,16 +30,6 @@ class StageTime(NamedTuple):
 def note_stage(results: Path, stage: str, seconds: float) -> None:
     """Note that a stage took so many seconds, and what memory this process has held at most, in `results`/stages."""
     write_json(results / "stages" / f"{stage}.json", {"seconds": round(seconds, 2), "peak_mib": round(peak_mib())})
-
-
-def peak_mib() -> float:
-    """Return the most memory, in MiB, that this process has held; what `getrusage` says may be its parent's."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return int(status.split("VmHWM:", 1)[1].split(maxsplit=1)[0]) / 1024
-    except (OSError, IndexError):  # no Linux
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def stage_times(results: Path) -> list[StageTime]:

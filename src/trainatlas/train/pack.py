@@ -19,9 +19,9 @@ from trainatlas.costs import estimate, steps_of, structure_key
 from trainatlas.study.checksums import remove_checksums, write_checksums
 from trainatlas.study.config import Probes
 from trainatlas.study.errors import UserError
+from trainatlas.study.peak_memory import peak_mib
 from trainatlas.study.planning import Pack, form_stacks
 from trainatlas.study.progress import Watch, unwatched
-from trainatlas.study.stage_times import peak_mib
 from trainatlas.study.storage import write_csv
 from trainatlas.study.trial import TRAINING_VERSION, Trial
 from trainatlas.train.checkpoints import Checkpoints, Interrupted, Keeping, Say

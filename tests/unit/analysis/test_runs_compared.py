@@ -11,19 +11,9 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from cases import naming
-from trainatlas.analysis.runs_compared import (
-    COMPARE_COLUMNS,
-    PAIR_COLUMNS,
-    Run,
-    compare_runs,
-    compared,
-    environment_changes,
-    level_changes,
-    paired_trials,
-    setting_changes,
-    status_counts,
-    verdict,
-)
+from trainatlas.analysis.compared_columns import COMPARE_COLUMNS, PAIR_COLUMNS
+from trainatlas.analysis.runs import Run, environment_changes, level_changes, setting_changes, status_counts
+from trainatlas.analysis.runs_compared import compare_runs, compared, paired_trials, verdict
 from trainatlas.study.errors import UserError
 from trainatlas.train.records import names
 
