@@ -12,6 +12,7 @@ from pandas.api.types import union_categoricals
 
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.analysis.comparisons import pairwise, tie_groups
+from trainatlas.analysis.dead_units import dead_against_accuracy
 from trainatlas.analysis.diagnosis import diagnoses, diagnosis_counts
 from trainatlas.analysis.effects import (
     interaction_means,
@@ -182,6 +183,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "convergence": convergence(timed, study.targets, levels, study.parts.train),
         "curves": curve_summaries(final, gathered.curves, _best_trials(final, cells, levels), levels),
         "units": unit_summaries(final, gathered.layers),
+        "dead_units": dead_against_accuracy(final),
         "layers": layer_summaries(final, gathered.layers),
         "layer_gains": layer_gains(final, gathered.layers),
         "histograms": histogram_choice(final, gathered.histograms, study.factors),

@@ -71,6 +71,14 @@ CELL_COLUMNS = (
     Column("dead_fraction", "number", "mean dead share of hidden units at the end", optional=True),
     Column("diverged", "whole", "final runs that diverged or failed"),
     Column("seeds", "whole", "final runs"),
+    Column(
+        "behind",
+        "number",
+        "test accuracy of the first row's cell minus this one's, mean over shared seeds",
+        optional=True,
+    ),
+    Column("behind_low", "number", "lower end of its 95 % interval over seeds", optional=True),
+    Column("behind_high", "number", "upper end", optional=True),
 )
 
 RATE_COLUMNS = (
@@ -132,6 +140,21 @@ UNIT_COLUMNS = (
     Column("activation_std", "number", "median standard deviation of the layer's outputs"),
     Column("gradient_norm", "number", "median L2 norm of the weight's gradient"),
     Column("trials", "whole", "runs measured"),
+)
+
+DEAD_UNIT_COLUMNS = (
+    Column("activation", "text", "level of the factor"),
+    Column(
+        "correlation",
+        "number",
+        "Spearman's, of dead share at the end and test accuracy over a seed's cells; mean",
+    ),
+    Column("low", "number", "lower end of the 95 % interval over seeds", optional=True),
+    Column("high", "number", "upper end", optional=True),
+    Column("dead_fraction", "number", "mean dead share of hidden units at the end"),
+    Column("most", "number", "largest dead share of a run"),
+    Column("runs", "whole", "final runs"),
+    Column("seeds", "whole", "seeds with runs that differ"),
 )
 
 _ARM = (
@@ -343,6 +366,7 @@ ANALYSIS_TABLES: dict[str, tuple[Column, ...]] = {
     "convergence": CONVERGENCE_COLUMNS,
     "curves": CURVE_SUMMARY_COLUMNS,
     "units": UNIT_COLUMNS,
+    "dead_units": DEAD_UNIT_COLUMNS,
     "layers": LAYER_SUMMARY_COLUMNS,
     "layer_gains": LAYER_GAIN_COLUMNS,
     "histograms": HISTOGRAM_CHOICE_COLUMNS,

@@ -6,6 +6,7 @@ import pandas as pd
 
 from trainatlas.analysis.columns import CELL_COLUMNS, COVERAGE_COLUMNS, LEVEL_COLUMNS, RATE_COLUMNS
 from trainatlas.analysis.intervals import over_seeds, over_seeds_of_each
+from trainatlas.analysis.pairing import DECIMALS
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import STATUSES
 
@@ -60,10 +61,25 @@ def cell_summaries(final: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:
     table = table.reset_index().astype(dict.fromkeys(factors, "str"))
     edges = selected.drop_duplicates(factors)[[*factors, "at_edge"]].astype(dict.fromkeys(factors, "str"))
     table = table.merge(edges, on=factors, how="left").fillna({"at_edge": 0}).astype({"at_edge": "int64"})
-    table = table[[column.name for column in CELL_COLUMNS]]
     rank = table["validation_accuracy"].round(9)  # a mean's last digits break no tie
     table = table.assign(rank=rank).sort_values(["rank", *factors], ascending=[False] + [True] * len(factors))
-    return table.drop(columns="rank").reset_index(drop=True)
+    table = pd.concat([table.reset_index(drop=True), _behind(table[factors], final)], axis=1)
+    return table[[column.name for column in CELL_COLUMNS]]
+
+
+def _behind(cells: pd.DataFrame, final: pd.DataFrame) -> pd.DataFrame:
+    """Return how far each cell is behind the first in test accuracy, over the seeds that both have, with intervals.
+
+    The first is chosen by validation accuracy, so that test accuracy does not favour it.
+    """
+    if cells.empty:
+        return pd.DataFrame(columns=["behind", "behind_low", "behind_high"], dtype=float)
+    runs = final.astype(dict.fromkeys(FACTORS, "str")).pivot_table("test_accuracy", list(FACTORS), "seed")
+    of_seeds = runs.reindex(pd.MultiIndex.from_frame(cells)).to_numpy()
+    differences = pd.DataFrame(of_seeds[0] - of_seeds).stack().round(DECIMALS)
+    found = over_seeds_of_each(differences.groupby(level=0)).reindex(range(len(cells)))
+    found.columns = ["behind", "behind_low", "behind_high"]
+    return found
 
 
 def rate_sensitivity(tuning: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from trainatlas.analysis.analyse import analyse, read_analysis, read_gathered, write_analysis
 from trainatlas.analysis.columns import ANALYSIS_TABLES
@@ -45,6 +46,12 @@ def written(tables: Tables, folder: Path) -> Tables:
     return read_analysis(folder)
 
 
+def runs_of(final: pd.DataFrame, cell: pd.Series) -> pd.Series:
+    """Return the test accuracies of a cell's final runs by seed."""
+    own = final[(final[list(FACTORS)] == cell[list(FACTORS)]).all(axis=1)]
+    return own.set_index("seed")["test_accuracy"].sort_index()
+
+
 def test_an_ordinary_study_has_every_table(tiny: Content, study_of: StudyOf, run_study: Run, trained: Path) -> None:
     study = study_of(tiny)
     tables = written(run_study(study, trained), trained)
@@ -61,6 +68,13 @@ def test_an_ordinary_study_has_every_table(tiny: Content, study_of: StudyOf, run
         assert row.validation_accuracy == pytest.approx(own["final_validation_accuracy"].mean())
         assert set(own["learning_rate"]) == {row.learning_rate}
     assert cells["validation_accuracy"].is_monotonic_decreasing
+    best = runs_of(final, cells.iloc[0])
+    assert cells.loc[0, ["behind", "behind_low", "behind_high"]].eq(0).all()
+    for _, row in cells.iloc[1:].iterrows():
+        apart = stats.ttest_rel(best, runs_of(final, row))
+        low, high = apart.confidence_interval(0.95)
+        assert row["behind"] == pytest.approx((best - runs_of(final, row)).mean())
+        assert [row["behind_low"], row["behind_high"]] == pytest.approx([low, high])
 
     for row in tables["levels"].itertuples():
         own = final[final[row.factor] == row.level]
