@@ -16,6 +16,9 @@ PYTEST_ARGS ?=
 # Numbers of trials to measure; 1000000 takes about half an hour, 14 GB of disk and is not among them by default
 SCALE_SIZES ?= 1000 10000 100000
 
+# Numbers of trials of the made-up studies whose reports `make bench` measures
+REPORT_SIZES ?= 500 5000 10000
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev report claims test test-cluster lint format bench scale calibration container translations schemas lock clean distclean
 
@@ -57,9 +60,10 @@ format: setup-dev ## rewrite the sources in the house style
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile workflow
 
-bench: setup ## measure how fast training is on this machine
+bench: setup ## measure training on this machine, and what reports take at REPORT_SIZES
 	@$(BIN)/trainatlas bench
 	@$(BIN)/trainatlas bench --levels --repeats 3
+	@$(BIN)/python scripts/scale.py $(REPORT_SIZES)
 
 scale: setup ## measure planning to report with made-up results (SCALE_SIZES="1000 10000 100000 1000000")
 	@$(BIN)/python scripts/scale.py $(SCALE_SIZES)

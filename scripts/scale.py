@@ -29,7 +29,11 @@ from trainatlas.catalogue import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "benchmarks" / "digits.yaml"
-COLUMNS = ("trials", "curve_rows", "layer_rows", "stage", "wall_seconds", "cpu_seconds", "peak_mib", "output_mib")
+COLUMNS = (
+    "trials", "curve_rows", "layer_rows", "stage", "wall_seconds", "cpu_seconds", "peak_mib", "output_mib", "files"
+)  # fmt: skip
+FILES = {"index.html": "page", "report.pdf": "document"}
+"""Files whose sizes are told singly, and what they are."""
 STAGES = {
     "plan": ("plan --round 1", "plan-1.json", ["plan-1.*"]),
     "plan 2": ("plan --round 2", "plan-2.json", ["plan-2.*"]),
@@ -115,9 +119,10 @@ def measure(size: int, out: Path) -> Iterator[tuple[object, ...]]:
             planned = json.loads((folder / summary).read_text(encoding="utf-8"))
             more_curves, more_layers = made_up(folder, planned["packs"])
             trials, curves, layers = trials + planned["trials"], curves + more_curves, layers + more_layers
-        written = sum(path.stat().st_size for pattern in patterns for path in folder.glob(pattern)) / 2**20
-        figures = (cost.wall_seconds, cost.cpu_seconds, cost.peak_mib, written)
-        yield (trials, curves, layers, stage, *(round(figure, 1) for figure in figures))
+        sizes = {path.name: path.stat().st_size / 2**20 for pattern in patterns for path in folder.glob(pattern)}
+        figures = (cost.wall_seconds, cost.cpu_seconds, cost.peak_mib, sum(sizes.values()))
+        told = ", ".join(f"{what} {sizes[name]:.2f}" for name, what in FILES.items() if name in sizes)
+        yield (trials, curves, layers, stage, *(round(figure, 1) for figure in figures), told)
 
 
 def made_up(folder: Path, packs: Sequence[str]) -> list[int]:
@@ -142,14 +147,13 @@ def main() -> None:
     with (given.out / "scale.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        print("".join(f"{name:>14}" for name in COLUMNS))
+        print("".join(f"{name:>14}" for name in COLUMNS[:-1]))
         for size in given.sizes:
             for row in measure(size, given.out / str(size)):
                 writer.writerow(row)
                 file.flush()
-                print(
-                    "".join(f"{cell:>14,}" if not isinstance(cell, str) else f"{cell:>14}" for cell in row), flush=True
-                )
+                cells = [f"{cell:>14,}" if not isinstance(cell, str) else f"{cell:>14}" for cell in row[:-1]]
+                print("".join(cells), row[-1], flush=True)
             if not given.keep:
                 shutil.rmtree(given.out / str(size))
 

@@ -27,6 +27,9 @@ def test_every_stage_is_measured_on_made_up_results(scale: ModuleType, tmp_path:
     assert rows["stage"].tolist() == ["plan", "plan 2", "aggregate", "time", "analyse", "report"]
     assert rows["trials"].iloc[-1] == 300
     assert rows[["wall_seconds", "cpu_seconds"]].gt(0).all(axis=None)
+    assert rows["files"].tolist()[:-1] == [""] * 5
+    page, document = (float(part.split()[1]) for part in rows["files"].iloc[-1].split(", "))
+    assert page + document == pytest.approx(rows["output_mib"].iloc[-1], abs=0.1)
     assert rows["peak_mib"].between(10, 4000).all()
     trials = pd.read_csv(tmp_path / "results" / "scale-300" / "trials.csv")
     assert trials["stage"].value_counts().to_dict() == {"tuning": 160, "final": 128, "random": 12}
