@@ -329,8 +329,14 @@ install_locked() {
     pip_install --no-deps --use-pep517 --require-hashes -r requirements.lock
 }
 
-# Also compiles what is imported, once and for all processes to come; uv leaves that undone.
-try_imports() { in_venv -c 'import snakemake.cli, torch, weasyprint, trainatlas.report.render, trainatlas.train.pack'; }
+# Also compiles what is imported, once and for all processes to come, whatever PYTHONDONTWRITEBYTECODE says outside: uv leaves that
+# undone, and each process would take some seconds to do it again.
+try_imports() {
+    env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" - <<'PY'
+import optuna, seaborn, sklearn.datasets, snakemake.cli, torch, weasyprint
+import trainatlas.claims.judge, trainatlas.cli, trainatlas.report.render, trainatlas.train.pack
+PY
+}
 
 # ---------------------------------------------------------------- all of it, in order
 
