@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -33,11 +31,12 @@ from trainatlas.report.blocks import Content, Figure, Table
 from trainatlas.report.claims import claims_content
 from trainatlas.report.compared import compared_content
 from trainatlas.report.content import build_content
+from trainatlas.report.document import render_pdf
 from trainatlas.report.explorer import embedded, explorer_data
 from trainatlas.report.language import messages_of, speaking, tr, trn
 from trainatlas.report.latex import latex_table
 from trainatlas.report.provenance import Origin, checksums_of
-from trainatlas.report.report_file import read_content, write_content
+from trainatlas.report.report_file import keep_only, read_content, write_content
 from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError, said
 from trainatlas.study.stage_times import stage_times
@@ -48,9 +47,6 @@ EXPLORER = "explorer.bin"
 
 ATTACHED_BYTES = 12 * 2**20
 """Tables of at most so many bytes in all are attached to the document, where they take about a quarter of that."""
-
-_ATTACHED_AT = datetime(1980, 1, 1)
-"""The time that attachments bear: a document must have one, and its bytes are to depend on its contents alone."""
 
 
 def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path]:
@@ -132,10 +128,15 @@ def _write(content: Content, tables: Sequence[Path], reports: Path, explorer: by
         target = reports / "tables" / table.name
         if table != target:
             _copy(table, target)
-    for section in content.sections:
-        for number, block in enumerate(section.blocks, 1):
-            if isinstance(block, Table):  # named as the page's own anchor for it
-                write_text(reports / "tables" / f"{section.anchor}-{number}.tex", latex_table(block))
+    shown = {  # named as the page's own anchors for them
+        f"{section.anchor}-{number}": block
+        for section in content.sections
+        for number, block in enumerate(section.blocks, 1)
+        if isinstance(block, Table)
+    }
+    for name, block in shown.items():
+        write_text(reports / "tables" / f"{name}.tex", latex_table(block))
+    keep_only(reports / "tables", ".tex", set(shown))
     if explorer:
         with atomic_write(reports / EXPLORER, "wb") as file:
             file.write(explorer)
@@ -233,59 +234,3 @@ def _template(name: str) -> str:
 
 def _data_uri(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
-
-
-class _Complaints(logging.Handler):
-    """Collects WeasyPrint's warnings, which otherwise pass unseen."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
-def render_pdf(html: str, attachments: Sequence[Path] = ()) -> bytes:
-    """Return the document of a printed page, tagged for screen readers (PDF/UA-1).
-
-    Parameters
-    ----------
-    attachments
-        Files that the document holds, in the order of their names, which readers search by halving.
-
-    Raises
-    ------
-    UserError
-        When WeasyPrint's system libraries are missing, or a character has no glyph in any font here.
-    """
-    try:
-        import weasyprint
-    except OSError as error:
-        raise UserError(
-            f"WeasyPrint cannot load a system library ({error}); allowed: libpango-1.0-0, libpangoft2-1.0-0 and "
-            "libharfbuzz-subset0 installed (`make setup` does it)"
-        ) from None
-    complaints = _Complaints()
-    logger = logging.getLogger("weasyprint")
-    logger.addHandler(complaints)
-    try:
-        held = [
-            weasyprint.Attachment(
-                filename=path,
-                name=path.name,
-                description=f"table {path.stem}",
-                created=_ATTACHED_AT,
-                modified=_ATTACHED_AT,
-            )
-            for path in attachments
-        ]
-        document: bytes = weasyprint.HTML(string=html).write_pdf(pdf_variant="pdf/ua-1", attachments=held)
-    finally:
-        logger.removeHandler(complaints)
-    missing = [line for line in complaints.lines if ".notdef" in line]
-    if missing:
-        raise UserError(
-            f"the PDF would lack characters ({missing[0]}); install fonts that have them, such as fonts-nanum"
-        )
-    return document

@@ -110,12 +110,19 @@ _MODELS: dict[str, type[StrictModel]] = {**_KINDS, "sections": StoredSection}
 
 
 def write_content(content: Content, reports: Path) -> None:
-    """Write report.json and the drawings into the folder of a report; the same content gives the same bytes."""
-    for section in content.sections:
-        for block in section.blocks:
-            if isinstance(block, Figure):
-                write_text(reports / _drawing(block.name), block.svg)
+    """Write report.json and the drawings into the folder of a report, in place of those of an earlier one."""
+    figures = [block for section in content.sections for block in section.blocks if isinstance(block, Figure)]
+    for figure in figures:
+        write_text(reports / _drawing(figure.name), figure.svg)
+    keep_only(reports / "figures", ".svg", {figure.name for figure in figures})
     write_json(reports / REPORT_FILE, _stored(content).model_dump(mode="json"))
+
+
+def keep_only(folder: Path, suffix: str, stems: set[str]) -> None:
+    """Remove files with this suffix from a folder of a report that an earlier report left there: all but those of `stems`."""
+    for path in folder.glob(f"*{suffix}"):
+        if path.stem not in stems:
+            path.unlink()
 
 
 def read_content(reports: Path) -> Content:

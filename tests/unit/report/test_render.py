@@ -12,7 +12,8 @@ from tinyhtml5.parser import HTMLParser
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.report import render as rendering
 from trainatlas.report.blocks import Content, Section
-from trainatlas.report.render import render_pdf, write_report
+from trainatlas.report.document import render_pdf
+from trainatlas.report.render import write_report
 from trainatlas.report.report_file import write_content
 from trainatlas.study.errors import UserError
 

@@ -69,6 +69,16 @@ def test_drawings_are_beside_the_file_and_not_in_it(built_report: Any) -> None:
         assert figure.svg == (built_report.reports / "figures" / f"{figure.name}.svg").read_text(encoding="utf-8")
 
 
+def test_a_report_written_again_leaves_no_drawing_of_the_earlier_one(folder: Path) -> None:
+    (drawing,) = (folder / "figures").glob("*.svg")
+    notes = folder / "figures" / "notes.txt"
+    notes.touch()
+    write_content(CONTENT, folder)
+    assert drawing.exists()
+    write_content(replace(CONTENT, sections=[]), folder)
+    assert not drawing.exists() and notes.exists()
+
+
 def test_a_real_report_satisfies_the_schema(built_report: Any) -> None:
     schema = json.loads((ROOT / "workflow/schemas/report.schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(json.loads((built_report.reports / "report.json").read_text(encoding="utf-8")), schema)
