@@ -153,11 +153,13 @@ def _spread(study: Study, layers: pd.DataFrame, gains: pd.DataFrame, way: _Way) 
         title=title,
         inits=", ".join(map(level_name, inits)),
         activations=", ".join(map(level_name, activations)),
-        normalisations=reduce(
-            lambda first, last: tr("{first} and {last}", first=first, last=last), map(_normalised, normalisations)
-        ),
+        normalisations=reduce(_both, map(_normalised, normalisations)),
     )
     return Figure(f"layers_{way.name}", svg_of(canvas), title, caption, alt, "layers")
+
+
+def _both(first: str, last: str) -> str:
+    return tr("{first} and {last}", first=first, last=last)
 
 
 def _gain_sentence(study: Study, gains: pd.DataFrame, way: _Way) -> str:

@@ -295,13 +295,13 @@ def time_to_target(final: pd.DataFrame, study: Study, factors: Iterable[str]) ->
         never=never,
         target=target_name(study.targets[-1]),
     )
-    alt = tr(
-        "Share of runs that reached each target against steps, by {factors}",
-        factors=reduce(
-            lambda first, last: tr("{first} and by {last}", first=first, last=last), map(factor_name, factors)
-        ),
-    )
+    by = reduce(_and_by, map(factor_name, factors))
+    alt = tr("Share of runs that reached each target against steps, by {factors}", factors=by)
     return Figure("time_to_target", svg_of(canvas), tr("How soon runs get there"), caption, alt, "convergence")
+
+
+def _and_by(first: str, last: str) -> str:
+    return tr("{first} and by {last}", first=first, last=last)
 
 
 def rate_sensitivity(table: pd.DataFrame, study: Study) -> Figure:

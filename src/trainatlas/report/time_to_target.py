@@ -66,6 +66,7 @@ def survival_figures(survival: pd.DataFrame, target: str) -> list[Figure]:
         counts = tuple(f"{at_risk(rows, tick):,}" for tick in ticks)
         return StepCurve(level, step, share, counts, low, high)
 
+    missing = tr("not there at the end")
     ends = survival.groupby(["factor", "level"], sort=False, as_index=False).agg(value=("survival", "last"))
     found = []
     panels = panels_by_factor(survival, curve)
@@ -78,7 +79,7 @@ def survival_figures(survival: pd.DataFrame, target: str) -> list[Figure]:
             "Numbers under the axis: runs at risk, neither there nor gone before that step.",
             target=target,
         )
-        caption = f"{farthest_apart(ends, tr('not there at the end'))} {how}"
+        caption = f"{farthest_apart(ends, missing)} {how}"
         alt = tr("{title}, {target}. Share at the end: {shares}.", title=title, target=target, shares=listed(ends))
         found.append(Figure(f"survival{name}", svg_of(canvas), title, caption, alt, "survival"))
     return found
