@@ -15,6 +15,7 @@ from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
 
 from trainatlas.analysis.diagnosis import RULES
+from trainatlas.catalogue import RULES as COMBINATIONS
 from trainatlas.catalogue import TABLES
 from trainatlas.study.trial import FACTORS
 
@@ -54,6 +55,8 @@ def _texts_of_tables() -> Iterator[tuple[str, str]]:
     for factor in FACTORS:
         for entry in TABLES[factor].values():
             yield "catalogue.py", entry.formula
+    for combination in COMBINATIONS:
+        yield "catalogue.py", combination.reason
     for rule in RULES:
         yield "diagnosis.py", rule.meaning
 

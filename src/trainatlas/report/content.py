@@ -433,7 +433,8 @@ def _design(
         )
         for _, row in troubled.iterrows()
     ]
-    excluded = [(rule["reason"], f"{rule['cells']:,}") for rule in provenance["excluded_cells"]]
+    reasons = [(str(rule["reason"]), int(rule["cells"])) for rule in provenance["excluded_cells"]]
+    excluded = [(tr(reason), f"{cells:,}") for reason, cells in reasons]
     blocks: list[Figure | Table] = [
         data_table(data),
         Table(

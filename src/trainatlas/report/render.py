@@ -130,10 +130,11 @@ def _write(content: Content, tables: Sequence[Path], reports: Path, explorer: by
         target = reports / "tables" / table.name
         if table != target:
             _copy(table, target)
-    for section in content.sections:
-        for number, block in enumerate(section.blocks, 1):
-            if isinstance(block, Table):  # named as the page's own anchor for it
-                write_text(reports / "tables" / f"{section.anchor}-{number}.tex", latex_table(block))
+    with speaking(content.language):
+        for section in content.sections:
+            for number, block in enumerate(section.blocks, 1):
+                if isinstance(block, Table):  # named as the page's own anchor for it
+                    write_text(reports / "tables" / f"{section.anchor}-{number}.tex", latex_table(block))
     if explorer:
         with atomic_write(reports / EXPLORER, "wb") as file:
             file.write(explorer)
@@ -159,7 +160,8 @@ def render(reports: Path) -> tuple[Path, Path]:
     content = read_content(reports)
     page, document = reports / "index.html", reports / "report.pdf"
     attachments, left_out = _attached([reports / "tables" / f"{name}.csv" for name in content.tables])
-    pdf = render_pdf(render_html(content, True, [path.stem for path in left_out]), attachments)
+    with speaking(content.language):
+        pdf = render_pdf(render_html(content, True, [path.stem for path in left_out]), attachments)
     explorer = reports / EXPLORER
     data = embedded(explorer.read_bytes()) if explorer.exists() else ""
     write_text(page, render_html(content, printed=False, explorer=data))
@@ -272,7 +274,7 @@ def render_pdf(html: str, attachments: Sequence[Path] = ()) -> bytes:
             weasyprint.Attachment(
                 filename=path,
                 name=path.name,
-                description=f"table {path.stem}",
+                description=tr("table {name}", name=path.stem),
                 created=_ATTACHED_AT,
                 modified=_ATTACHED_AT,
             )
