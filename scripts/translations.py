@@ -14,6 +14,11 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
 
+from trainatlas.analysis.diagnosis import RULES
+from trainatlas.catalogue import RULES as COMBINATIONS
+from trainatlas.catalogue import TABLES
+from trainatlas.study.trial import FACTORS
+
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "src" / "trainatlas" / "report"
 LANGUAGES = REPORT / "languages"
@@ -38,20 +43,31 @@ msgstr ""
 
 
 def said() -> Catalog:
-    """Return everything that reports say: from code, templates and scripts, with the files that say it."""
+    """Return everything that reports say: from code, templates, scripts and tables, with the files that say it."""
     catalogue = Catalog()
-    for path, text in _texts():
-        catalogue.add(text, locations=[(path.name, 0)])
+    for name, text in (*_marked_texts(), *_texts_of_tables()):
+        catalogue.add(text, locations=[(name, 0)])
     return catalogue
 
 
-def _texts() -> Iterator[tuple[Path, str | tuple[str, ...]]]:
+def _texts_of_tables() -> Iterator[tuple[str, str]]:
+    """Yield what tables outside the report say in their rows, where nothing marks it."""
+    for factor in FACTORS:
+        for entry in TABLES[factor].values():
+            yield "catalogue.py", entry.formula
+    for combination in COMBINATIONS:
+        yield "catalogue.py", combination.reason
+    for rule in RULES:
+        yield "diagnosis.py", rule.meaning
+
+
+def _marked_texts() -> Iterator[tuple[str, str | tuple[str, ...]]]:
     for path in sorted(REPORT.rglob("*")):
         if path.suffix in _KINDS:
             kind, calls = _KINDS[path.suffix]
             source = io.BytesIO(path.read_bytes())
             for _, text, _, _ in extract(kind, source, calls, options={"encoding": "utf-8", "silent": "false"}):
-                yield path, text
+                yield path.name, text
 
 
 def catalogues() -> dict[str, Catalog]:

@@ -19,6 +19,7 @@ from trainatlas.report.data import data_table, split_in_words
 from trainatlas.report.depth import layer_section
 from trainatlas.report.diagnosis import diagnosis_section
 from trainatlas.report.findings import arm_name, counts, findings
+from trainatlas.report.language import tr
 from trainatlas.report.provenance import NOTHING_MORE, Origin, provenance_section
 from trainatlas.report.search import can_be_fed, search_section
 from trainatlas.report.stability import stability_section
@@ -34,6 +35,7 @@ from trainatlas.report.wording import (
     steps,
     target_mark,
     term_name,
+    word,
 )
 from trainatlas.study.config import Study
 from trainatlas.study.levels import full_text, name_of, split_parts
@@ -110,17 +112,14 @@ def build_content(
 
 def _shortened(section: Section) -> Section:
     """Cut tables that are longer than LISTED_ROWS, and say so."""
-    blocks = [
-        replace(
-            block,
-            rows=block.rows[:LISTED_ROWS],
-            note=f"{block.note} The first {LISTED_ROWS} of {len(block.rows):,} rows.".lstrip(),
-        )
-        if isinstance(block, Table) and len(block.rows) > LISTED_ROWS
-        else block
-        for block in section.blocks
-    ]
-    return replace(section, blocks=blocks)
+    return replace(section, blocks=[_cut(block) if isinstance(block, Table) else block for block in section.blocks])
+
+
+def _cut(table: Table) -> Table:
+    if len(table.rows) <= LISTED_ROWS:
+        return table
+    cut = tr("The first {shown} of {all:,} rows.", shown=LISTED_ROWS, all=len(table.rows))
+    return replace(table, rows=table.rows[:LISTED_ROWS], note=f"{table.note} {cut}".lstrip())
 
 
 def _what_matters(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
@@ -132,10 +131,12 @@ def _what_matters(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
         blocks.append(figures.interactions(effects, tables["interactions"], study))
     return Section(
         "what-matters",
-        "What matters",
+        tr("What matters"),
         [
-            "How much of the spread of results each choice accounts for, which levels differ, and which choices cannot be "
-            "judged one at a time."
+            tr(
+                "How much of the spread of results each choice accounts for, which levels differ, and which choices cannot be "
+                "judged one at a time."
+            )
         ],
         blocks,
     )
@@ -145,7 +146,7 @@ def _loss_curves(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
     curves = tables["curves"]
     return Section(
         "loss-curves",
-        "Loss curves",
+        tr("Loss curves"),
         [],
         [figures.loss_curves(curves, study, "level"), figures.loss_curves(curves, study, "best")],
     )
@@ -170,24 +171,26 @@ def _units(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
                 rows.append((level_name(activation), level_name(init), str(depth), *map(percent, cells)))
     return Section(
         "units",
-        "Dead and saturated units",
+        tr("Dead and saturated units"),
         [],
         [
             figures.units(table, study),
             Table(
-                "Dead and saturated shares by layer",
+                tr("Dead and saturated shares by layer"),
                 (
-                    "activation",
-                    "initialisation",
-                    "layer",
-                    "dead at start",
-                    "dead at end",
-                    "saturated at start",
-                    "at end",
+                    tr("activation"),
+                    tr("initialisation"),
+                    tr("layer"),
+                    tr("dead at start"),
+                    tr("dead at end"),
+                    tr("saturated at start"),
+                    tr("at end"),
                 ),
                 rows,
-                "Means over the final runs. Measured on the training part, on 512 of its examples where it has more; with "
-                "BatchNorm, the start is measured with those examples' own statistics.",
+                tr(
+                    "Means over the final runs. Measured on the training part, on 512 of its examples where it has more; with "
+                    "BatchNorm, the start is measured with those examples' own statistics."
+                ),
                 "units",
                 text_columns=2,
             ),
@@ -197,7 +200,7 @@ def _units(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
 
 def _convergence(study: Study, final: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> Section:
     if not study.targets:
-        return Section("convergence", "Convergence speed", ["The study states no targets."])
+        return Section("convergence", tr("Convergence speed"), [tr("The study states no targets.")])
     found = {(row["factor"], row["level"], row["target"]): row for _, row in tables["convergence"].iterrows()}
     rows = []
     for factor in study.varied:
@@ -210,26 +213,29 @@ def _convergence(study: Study, final: pd.DataFrame, tables: dict[str, pd.DataFra
                 else:
                     cells += [percent(row["reached_fraction"], 0), steps(row["median"]), steps(row["quartile_3"])]
             rows.append((factor_name(factor), level_name(level), *cells))
-    header = ["factor", "level"]
+    header = [tr("factor"), tr("level")]
     for target in study.targets:
-        mark = target_mark(target)
-        header += [f"{mark}: reached", "median", "3rd quartile"]
+        header += [tr("{target}: reached", target=target_mark(target)), tr("median"), tr("3rd quartile")]
     varied = [factor for factor in ("optimizer", "normalisation", "activation") if len(study.factors[factor]) > 1]
     return Section(
         "convergence",
-        "Convergence speed",
+        tr("Convergence speed"),
         [
-            "Steps to targets that were stated before the runs. A run that never gets there needs infinitely many steps and "
-            "stays in every count and quantile."
+            tr(
+                "Steps to targets that were stated before the runs. A run that never gets there needs infinitely many steps "
+                "and stays in every count and quantile."
+            )
         ],
         [
             figures.time_to_target(final, study, varied or ["optimizer"]),
             Table(
-                "Optimizer steps to each target",
+                tr("Optimizer steps to each target"),
                 tuple(header),
                 rows,
-                "Median and third quartile over all final runs of the level, in optimizer steps; never: more than that share "
-                "of the runs did not reach the target within its budget. Resolution: one epoch.",
+                tr(
+                    "Median and third quartile over all final runs of the level, in optimizer steps; never: more than that "
+                    "share of the runs did not reach the target within its budget. Resolution: one epoch."
+                ),
                 "convergence",
                 text_columns=2,
             ),
@@ -254,12 +260,14 @@ def _seconds(study: Study, convergence: pd.DataFrame) -> list[Table]:
     ]
     return [
         Table(
-            "Seconds to each target",
-            ("factor", "level", *map(target_mark, study.targets)),
+            tr("Seconds to each target"),
+            (tr("factor"), tr("level"), *map(target_mark, study.targets)),
             rows,
-            "Median over all final runs of the level. A run's seconds are its steps times what a step of such a network takes "
-            "when it is trained alone on this machine, without evaluation and loading of data: they weigh steps by what these "
-            "cost, and say nothing of how long the study took, whose networks are trained side by side.",
+            tr(
+                "Median over all final runs of the level. A run's seconds are its steps times what a step of such a network "
+                "takes when it is trained alone on this machine, without evaluation and loading of data: they weigh steps by "
+                "what these cost, and say nothing of how long the study took, whose networks are trained side by side."
+            ),
             "convergence",
             text_columns=2,
         )
@@ -279,40 +287,42 @@ def _accuracy(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
             percent(row["decile_9"]),
             percent(row["best_cell"]),
             percent(row["dead_fraction"]),
-            f"{row['diverged']:,} of {row['trials']:,}",
+            tr("{part:,} of {all:,}", part=row["diverged"], all=row["trials"]),
         )
         for _, row in levels.iterrows()
     ]
     listed = cells if len(cells) <= 2 * LISTED_ARMS else cells.head(LISTED_ARMS)
     blocks: list[Figure | Table] = [
         Table(
-            "Test accuracy by level",
+            tr("Test accuracy by level"),
             (
-                "factor",
-                "level",
-                "mean",
-                "95% interval",
+                tr("factor"),
+                tr("level"),
+                tr("mean"),
+                tr("95% interval"),
                 "10%",
-                "median",
+                tr("median"),
                 "90%",
-                "best arm",
-                "dead units",
-                "diverged",
+                tr("best arm"),
+                tr("dead units"),
+                tr("diverged"),
             ),
             rows,
-            "Mean and interval over seeds; 10%, median and 90% over all final runs; best arm: the level's combination "
-            "with the best validation accuracy.",
+            tr(
+                "Mean and interval over seeds; 10%, median and 90% over all final runs; best arm: the level's combination "
+                "with the best validation accuracy."
+            ),
             "levels",
             text_columns=2,
         ),
-        _arms(study, f"The {len(listed)} arms with the best validation accuracy", listed, 1),
+        _arms(study, tr("The {number} arms with the best validation accuracy", number=len(listed)), listed, 1),
     ]
     if len(listed) < len(cells):
         tail = cells.tail(LISTED_ARMS // 2)
-        blocks.append(_arms(study, f"The {len(tail)} arms with the worst", tail, len(cells) - len(tail) + 1))
-    return Section(
-        "accuracy", "Accuracy", [f"All {len(cells):,} arms are in the table behind these: one row each."], blocks
-    )
+        title = tr("The {number} arms with the worst", number=len(tail))
+        blocks.append(_arms(study, title, tail, len(cells) - len(tail) + 1))
+    text = tr("All {arms:,} arms are in the table behind these: one row each.", arms=len(cells))
+    return Section("accuracy", tr("Accuracy"), [text], blocks)
 
 
 def _arms(study: Study, title: str, cells: pd.DataFrame, first: int) -> Table:
@@ -328,10 +338,17 @@ def _arms(study: Study, title: str, cells: pd.DataFrame, first: int) -> Table:
         )
         for position, (_, row) in enumerate(cells.iterrows())
     ]
-    header = ("#", *map(factor_name, study.varied), "rate", "validation", "test", "95% interval", "dead")
-    return Table(
-        title, header, rows, "* the rate lies at the end of its range.", "cells", text_columns=1 + len(study.varied)
+    header = (
+        "#",
+        *map(factor_name, study.varied),
+        tr("rate"),
+        tr("validation"),
+        tr("test"),
+        tr("95% interval"),
+        tr("dead"),
     )
+    note = tr("* the rate lies at the end of its range.")
+    return Table(title, header, rows, note, "cells", text_columns=1 + len(study.varied))
 
 
 def _rates(study: Study, tables: dict[str, pd.DataFrame], provenance: dict[str, Any]) -> Section:
@@ -341,10 +358,14 @@ def _rates(study: Study, tables: dict[str, pd.DataFrame], provenance: dict[str, 
     parts = ", ".join(f"{level_name(o)} {percent(by[o], 0)}" for o in study.factors["optimizer"] if o in by)
     return Section(
         "learning-rates",
-        "Learning rates",
+        tr("Learning rates"),
         [
-            f"Every cell's rate was chosen on validation data of the tuning seeds alone. {percent(edge, 0)} of the cells chose "
-            f"the first or last rate of their range ({parts}): for these a wider range may do better."
+            tr(
+                "Every cell's rate was chosen on validation data of the tuning seeds alone. {share} of the cells chose the "
+                "first or last rate of their range ({list}): for these a wider range may do better.",
+                share=percent(edge, 0),
+                list=parts,
+            )
         ],
         [figures.rate_sensitivity(tables["rates"], study)],
     )
@@ -360,19 +381,23 @@ def _random(study: Study, draws: pd.DataFrame, tables: dict[str, pd.DataFrame]) 
         ]
         blocks.append(
             Table(
-                "Shares of the variance of test accuracy in the random sample",
-                ("term", "share", "95% interval"),
+                tr("Shares of the variance of test accuracy in the random sample"),
+                (tr("term"), tr("share"), tr("95% interval")),
                 rows,
-                "Main effects; the rate enters as fifths of its optimizer's range. Intervals: bootstrap over draws.",
+                tr(
+                    "Main effects; the rate enters as fifths of its optimizer's range. Intervals: bootstrap over draws."
+                ),
                 "random_effects",
             )
         )
     return Section(
         "random-sample",
-        "The random sample",
+        tr("The random sample"),
         [
-            "Here the rate is drawn, not tuned, so that it competes with the other choices: what a first guess is worth, "
-            "and whether the grid's picture holds away from it."
+            tr(
+                "Here the rate is drawn, not tuned, so that it competes with the other choices: what a first guess is worth, "
+                "and whether the grid's picture holds away from it."
+            )
         ],
         blocks,
     )
@@ -395,34 +420,40 @@ def _design(
     table = tables["coverage"]
     columns = ["trials", "ok", "diverged", "stopped_early", "failed"]
     stages = [
-        (str(row["stage"]), *(f"{row[column]:,}" for column in columns))
+        (word(str(row["stage"])), *(f"{row[column]:,}" for column in columns))
         for _, row in table[table["factor"] == ""].iterrows()
     ]
     troubled = table[(table["factor"] != "") & (table["diverged"] + table["failed"] > 0)]
     by_level = [
         (
-            str(row["stage"]),
+            word(str(row["stage"])),
             factor_name(row["factor"]),
             level_name(row["level"]),
             *(f"{row[column]:,}" for column in ("trials", "diverged", "failed")),
         )
         for _, row in troubled.iterrows()
     ]
-    excluded = [(rule["reason"], f"{rule['cells']:,}") for rule in provenance["excluded_cells"]]
+    reasons = [(str(rule["reason"]), int(rule["cells"])) for rule in provenance["excluded_cells"]]
+    excluded = [(tr(reason), f"{cells:,}") for reason, cells in reasons]
     blocks: list[Figure | Table] = [
         data_table(data),
-        Table("Factors and levels", ("factor", "levels; the first is the reference"), factors, text_columns=2),
         Table(
-            "Trials by stage and how they ended",
-            ("stage", "trials", "ok", "diverged", "stopped early", "failed"),
+            tr("Factors and levels"),
+            (tr("factor"), tr("levels; the first is the reference")),
+            factors,
+            text_columns=2,
+        ),
+        Table(
+            tr("Trials by stage and how they ended"),
+            (tr("stage"), tr("trials"), tr("ok"), tr("diverged"), tr("stopped early"), tr("failed")),
             stages,
         ),
     ]
     if by_level:
         blocks.append(
             Table(
-                "Where trials diverged or failed",
-                ("stage", "factor", "level", "trials", "diverged", "failed"),
+                tr("Where trials diverged or failed"),
+                (tr("stage"), tr("factor"), tr("level"), tr("trials"), tr("diverged"), tr("failed")),
                 by_level,
                 data="coverage",
                 text_columns=3,
@@ -433,44 +464,43 @@ def _design(
         rows = [
             (
                 row["trial_id"],
-                row["stage"],
+                word(row["stage"]),
                 arm_name(study, row),
                 f"{row['learning_rate']:.3g}",
-                row["status"] + (f": {row['error']}" if row["error"] else ""),
+                word(row["status"]) + (f": {row['error']}" if row["error"] else ""),
                 f"{row['steps_run']:,}",
             )
             for _, row in lost.head(LISTED_TRIALS).iterrows()
         ]
-        note = (
-            "" if len(lost) <= LISTED_TRIALS else f"The first {LISTED_TRIALS} of {len(lost):,}; all are in trials.csv."
-        )
+        note = ""
+        if len(lost) > LISTED_TRIALS:
+            note = tr("The first {shown} of {all:,}; all are in trials.csv.", shown=LISTED_TRIALS, all=len(lost))
         blocks.append(
             Table(
-                "Trials that diverged or failed",
-                ("trial", "stage", "arm", "rate", "how it ended", "after steps"),
+                tr("Trials that diverged or failed"),
+                (tr("trial"), tr("stage"), tr("arm"), tr("rate"), tr("how it ended"), tr("after steps")),
                 rows,
                 note,
                 text_columns=3,
             )
         )
     if excluded:
-        blocks.append(Table("Combinations not run", ("reason", "cells"), excluded))
-    return Section(
-        "design",
-        "Design and coverage",
-        [
-            f"Data: {study.data}. Network: {full_text(study.network, TABLES['network'])}. "
-            f"Budget: {study.epochs} epochs of batches of {study.batch_size}. "
-            + split_in_words(study)
-            + (
-                "No combination of levels is excluded."
-                if not excluded
-                else "Excluded combinations are listed with their reason."
-            )
-            + _fraction_in_words(study, provenance)
-        ],
-        blocks,
-    )
+        blocks.append(Table(tr("Combinations not run"), (tr("reason"), tr("cells")), excluded))
+    sentences = [
+        tr(
+            "Data: {data}. Network: {network}. Budget: {epochs} epochs of batches of {batch_size}.",
+            data=study.data,
+            network=full_text(study.network, TABLES["network"]),
+            epochs=study.epochs,
+            batch_size=study.batch_size,
+        ),
+        split_in_words(study),
+        tr("Excluded combinations are listed with their reason.")
+        if excluded
+        else tr("No combination of levels is excluded."),
+        _fraction_in_words(study, provenance),
+    ]
+    return Section("design", tr("Design and coverage"), [" ".join(filter(None, sentences))], blocks)
 
 
 def _fraction_in_words(study: Study, provenance: dict[str, Any]) -> str:
@@ -479,10 +509,13 @@ def _fraction_in_words(study: Study, provenance: dict[str, Any]) -> str:
     if grid is None or grid.resolution is None:
         return ""
     run = sum(1 for _ in grid_cells(study, grid))
-    roman = {3: "III", 4: "IV", 5: "V"}[grid.resolution]
-    return (
-        f" The grid runs {run:,} of {provenance['cells']:,} combinations, a fraction of resolution {roman}: any "
-        f"{grid.resolution - 1} factors show every combination of their levels equally often, but for those excluded."
+    return tr(
+        "The grid runs {run:,} of {all:,} combinations, a fraction of resolution {resolution}: any {factors} factors show every "
+        "combination of their levels equally often, but for those excluded.",
+        run=run,
+        all=provenance["cells"],
+        resolution={3: "III", 4: "IV", 5: "V"}[grid.resolution],
+        factors=grid.resolution - 1,
     )
 
 
@@ -491,23 +524,42 @@ def _methods(study: Study) -> Section:
     for factor in study.stated:
         for text in study.factors[factor]:
             parts = [TABLES[factor].get(name_of(part)) for part in split_parts(text)]
-            formula = "; ".join(part.formula if part else "the study's own file" for part in parts)
+            formula = "; ".join(tr(part.formula) if part else tr("the study's own file") for part in parts)
             source = "; ".join(part.source if part else text for part in parts)
             rows.append((factor_name(factor), level_name(text), formula, source))
     return Section(
         "methods",
-        "How to read this",
+        tr("How to read this"),
         [
-            "Pairing. A seed fixes the split, the order of the data and the initial draws, so runs that differ in one choice "
-            "see the same examples in the same order from comparable starts.",
-            "Fairness. Every cell of the grid has its learning rate tuned on validation data, on seeds of its own; the final "
-            "runs use other seeds. Test data are looked at once, at the end of a run. Preprocessing is fitted on training data.",
-            "Intervals. The seed is the unit of replication: an estimate is made once for each seed, and the 95% interval is "
-            "Student's t over these. With few seeds intervals are wide; that is the price of honesty, not a fault of the runs.",
-            "Failure counts. A run whose loss stops being finite has diverged: its accuracy is what it was then (an output "
-            "that is not finite is wrong), and it reaches a target never.",
-            "Limits. One data set, one network, one budget: rankings may differ elsewhere. Rates at the end of their range are "
-            "marked. Comparisons are not corrected for their number, except those of pairs of levels.",
+            tr(
+                "Pairing. A seed fixes the split, the order of the data and the initial draws, so runs that differ in one choice "
+                "see the same examples in the same order from comparable starts."
+            ),
+            tr(
+                "Fairness. Every cell of the grid has its learning rate tuned on validation data, on seeds of its own; the final "
+                "runs use other seeds. Test data are looked at once, at the end of a run. Preprocessing is fitted on training "
+                "data."
+            ),
+            tr(
+                "Intervals. The seed is the unit of replication: an estimate is made once for each seed, and the 95% interval is "
+                "Student's t over these. With few seeds intervals are wide; that is the price of honesty, not a fault of the "
+                "runs."
+            ),
+            tr(
+                "Failure counts. A run whose loss stops being finite has diverged: its accuracy is what it was then (an output "
+                "that is not finite is wrong), and it reaches a target never."
+            ),
+            tr(
+                "Limits. One data set, one network, one budget: rankings may differ elsewhere. Rates at the end of their range "
+                "are marked. Comparisons are not corrected for their number, except those of pairs of levels."
+            ),
         ],
-        [Table("What the levels are", ("factor", "level", "formula", "source"), rows, text_columns=4)],
+        [
+            Table(
+                tr("What the levels are"),
+                (tr("factor"), tr("level"), tr("formula"), tr("source")),
+                rows,
+                text_columns=4,
+            )
+        ],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainatlas.report.blocks import Table
+from trainatlas.report.language import tr
 from trainatlas.study.config import Study
 
 LISTED_CLASSES = 20
@@ -16,30 +17,46 @@ def data_table(data: dict[str, Any]) -> Table:
     parts = {part: data[f"{part}_examples"] for part in ("train", "validation", "test")}
     channels, height, width = data["shape"]
     rows = [
-        ("name", data["data"]),
+        (tr("name"), data["data"]),
         (
-            "examples",
-            f"{sum(parts.values()):,}: {parts['train']:,} for training, {parts['validation']:,} for validation, "
-            f"{parts['test']:,} for test",
+            tr("examples"),
+            tr(
+                "{all:,}: {train:,} for training, {validation:,} for validation, {test:,} for test",
+                all=sum(parts.values()),
+                **parts,
+            ),
         ),
-        ("shape of an example", f"{channels} x {height} x {width} (channels x height x width)"),
-        ("classes", _classes(data["classes"], data["class_counts"])),
-        ("channel means", ", ".join(f"{mean:.4g}" for mean in data["channel_mean"])),
-        ("channel standard deviations", ", ".join(f"{std:.4g}" for std in data["channel_std"])),
-        ("SHA-256 of the arrays", data["sha256"]),
+        (
+            tr("shape of an example"),
+            tr(
+                "{channels} x {height} x {width} (channels x height x width)",
+                channels=channels,
+                height=height,
+                width=width,
+            ),
+        ),
+        (tr("classes"), _classes(data["classes"], data["class_counts"])),
+        (tr("channel means"), ", ".join(f"{mean:.4g}" for mean in data["channel_mean"])),
+        (tr("channel standard deviations"), ", ".join(f"{std:.4g}" for std in data["channel_std"])),
+        (tr("SHA-256 of the arrays"), data["sha256"]),
     ]
     if data["digest"]:
-        rows.append(("digest of the files", data["digest"]))
-    note = (
+        rows.append((tr("digest of the files"), data["digest"]))
+    note = tr(
         "Counts, means and standard deviations are over all examples, without the test part where the data bring one; "
         "before preprocessing, bytes as shares of 255."
     )
-    return Table("The data", ("what", "value"), rows, note, text_columns=2)
+    return Table(tr("The data"), (tr("what"), tr("value")), rows, note, text_columns=2)
 
 
 def _classes(names: list[str], counts: list[int]) -> str:
     if len(names) > LISTED_CLASSES:
-        return f"{len(names)}, of {min(counts):,} to {max(counts):,} examples each"
+        return tr(
+            "{classes}, of {fewest:,} to {most:,} examples each",
+            classes=len(names),
+            fewest=min(counts),
+            most=max(counts),
+        )
     return ", ".join(f"{name}: {number:,}" for name, number in zip(names, counts, strict=True))
 
 
@@ -47,12 +64,27 @@ def split_in_words(study: Study) -> str:
     """Return how many examples each part has, and where the parts come from."""
     sizes = study.parts
     validation, test = study.facts.given or (0, 0)
-    given = [name for name, number in (("validation", validation), ("test", test)) if number]
-    text = f"{sizes.train:,} examples are for training, {sizes.validation:,} for validation, {sizes.test:,} for test"
-    if given:
-        text += f"; the {' and '.join(given)} part{'s are' if len(given) > 1 else ' is'} the data's own"
-    drawn = [name for name in ("validation", "test") if name not in given]
-    if not drawn:
-        return f"{text}. "
-    what = "split" if len(drawn) > 1 else f"{drawn[0]} part"
-    return f"{text}; the {what} is stratified by class and drawn anew for each seed. "
+    parts = {"train": sizes.train, "validation": sizes.validation, "test": sizes.test}
+    if validation and test:
+        return tr(
+            "{train:,} examples are for training, {validation:,} for validation, {test:,} for test; the validation and test "
+            "parts are the data's own.",
+            **parts,
+        )
+    if validation:
+        return tr(
+            "{train:,} examples are for training, {validation:,} for validation, {test:,} for test; the validation part is the "
+            "data's own; the test part is stratified by class and drawn anew for each seed.",
+            **parts,
+        )
+    if test:
+        return tr(
+            "{train:,} examples are for training, {validation:,} for validation, {test:,} for test; the test part is the "
+            "data's own; the validation part is stratified by class and drawn anew for each seed.",
+            **parts,
+        )
+    return tr(
+        "{train:,} examples are for training, {validation:,} for validation, {test:,} for test; the split is stratified by "
+        "class and drawn anew for each seed.",
+        **parts,
+    )

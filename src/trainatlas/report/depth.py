@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from trainatlas.analysis.layers import ARM
 from trainatlas.report.blocks import Figure, Section, Table
 from trainatlas.report.drawing import MARKERS, PALETTE, canvas_of, line_of, svg_of
-from trainatlas.report.wording import capital, joined, level_name
+from trainatlas.report.language import mark, tr
+from trainatlas.report.wording import capital, factor_name, joined, level_name
 from trainatlas.study.config import Study
 from trainatlas.train.records import BINS
 
@@ -24,17 +26,36 @@ SHOWN_ACTIVATIONS, SHOWN_NORMALISATIONS, SHOWN_STARTS = 6, 4, 8
 
 @dataclass(frozen=True)
 class _Way:
-    """One of the two ways through a network: what is spread, and the columns that say how."""
+    """One of the two ways through a network: what is spread, in words that are marked, and the columns that say how."""
 
     name: str
     of: str
     columns: str
     quantity: str
-    from_first: str
+    first_text: str
+
+    @property
+    def direction(self) -> str:
+        """Its name in words."""
+        return tr(self.name)
+
+    @property
+    def spread(self) -> str:
+        """What is spread, in words."""
+        return tr(self.of)
+
+    @property
+    def from_first(self) -> str:
+        """Where it leads, in words."""
+        return tr(self.first_text)
 
 
-_FORWARD = _Way("forward", "activations", "activation", "activation", "from one hidden layer to the next")
-_BACKWARD = _Way("backward", "gradients", "backward", "gradient", "from one hidden layer back to the one before")
+_FORWARD = _Way(
+    mark("forward"), mark("activations"), "activation", "activation", mark("from one hidden layer to the next")
+)
+_BACKWARD = _Way(
+    mark("backward"), mark("gradients"), "backward", "gradient", mark("from one hidden layer back to the one before")
+)
 _WAYS = (_FORWARD, _BACKWARD)
 
 
@@ -49,12 +70,14 @@ def layer_section(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
         blocks += [_histograms(study, histograms, way) for way in _WAYS]
     return Section(
         "layers",
-        "Layer by layer",
+        tr("Layer by layer"),
         [
-            "What the start of training meets: how outputs change on their way forward through the hidden layers, and "
-            "gradients on their way back, before the first step. The gradient is that of the cross-entropy, summed over "
-            "examples, by the input of a layer's activation. With BatchNorm both are measured with the statistics of the "
-            "examples looked at, and gradients do not pass through these statistics.",
+            tr(
+                "What the start of training meets: how outputs change on their way forward through the hidden layers, and "
+                "gradients on their way back, before the first step. The gradient is that of the cross-entropy, summed over "
+                "examples, by the input of a layer's activation. With BatchNorm both are measured with the statistics of the "
+                "examples looked at, and gradients do not pass through these statistics."
+            )
         ],
         blocks,
     )
@@ -67,10 +90,13 @@ def depth_finding(study: Study, gains: pd.DataFrame) -> str:
     shown = [rows[rows["activation"] == activation] for activation in study.factors["activation"][:SHOWN_ACTIVATIONS]]
     both = [way.name for way in _WAYS]
     kept = "; ".join([_arm_with_factors(_by_distance(own, *both).iloc[0]) for own in shown if len(own)])
-    return (
-        f"Before training and {_normalised(first)}, the factors by which one more hidden layer multiplies the spread of "
-        f"activations (forward) and gradients (backward) are nearest to 1 for {kept}; they are farthest from it for "
-        f"{_arm_with_factors(_by_distance(rows, *both).iloc[-1])}. In brackets: 95% intervals over seeds."
+    return tr(
+        "Before training and {normalised}, the factors by which one more hidden layer multiplies the spread of activations "
+        "(forward) and gradients (backward) are nearest to 1 for {nearest}; they are farthest from it for {farthest}. In "
+        "brackets: 95% intervals over seeds.",
+        normalised=_normalised(first),
+        nearest=kept,
+        farthest=_arm_with_factors(_by_distance(rows, *both).iloc[-1]),
     )
 
 
@@ -95,8 +121,8 @@ def _spread(study: Study, layers: pd.DataFrame, gains: pd.DataFrame, way: _Way) 
             axis.set_yscale("log")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in axes[-1]:
-        axis.set_xlabel("hidden layer")
-    canvas.supylabel(f"standard deviation of {way.of} (log)", fontsize=8.5)
+        axis.set_xlabel(tr("hidden layer"))
+    canvas.supylabel(tr("standard deviation of {spread} (log)", spread=way.spread), fontsize=8.5)
     handles = [
         Line2D([], [], label=level_name(init), marker=MARKERS[i % 6], markersize=3, **line_of(i))
         for i, init in enumerate(inits)
@@ -104,22 +130,36 @@ def _spread(study: Study, layers: pd.DataFrame, gains: pd.DataFrame, way: _Way) 
     canvas.legend(
         handles=handles, loc="outside lower center", ncols=min(len(inits), 4), frameon=False, handlelength=3.2
     )
-    title = f"Spread of {way.of} by layer"
-    caption = f"{_gain_sentence(study, gains, way)} Geometric means over seeds before training, with 95% intervals."
+    title = tr("Spread of {spread} by layer", spread=way.spread)
+    how = tr("Geometric means over seeds before training, with 95% intervals.")
+    caption = f"{_gain_sentence(study, gains, way)} {how}"
     if way is _FORWARD:
-        caption += " Outputs may also stay level at an activation's ends, saturated: the histograms tell."
+        saturated = tr("Outputs may also stay level at an activation's ends, saturated: the histograms tell.")
+        caption += f" {saturated}"
     left_out = [
-        f"{len(study.factors[factor]) - len(shown)} more levels of {factor}"
+        tr(
+            "{number} more levels of {factor}",
+            number=len(study.factors[factor]) - len(shown),
+            factor=factor_name(factor),
+        )
         for factor, shown in (("activation", activations), ("normalisation", normalisations))
         if len(shown) < len(study.factors[factor])
     ]
     if left_out:
-        caption += f" Not drawn: {joined(left_out)}."
-    alt = (
-        f"{title}, log scale, a line for each of {', '.join(map(level_name, inits))}; a panel for each of "
-        f"{', '.join(map(level_name, activations))}, {' and '.join(map(_normalised, normalisations))}."
+        not_drawn = tr("Not drawn: {list}.", list=joined(left_out))
+        caption += f" {not_drawn}"
+    alt = tr(
+        "{title}, log scale, a line for each of {inits}; a panel for each of {activations}, {normalisations}.",
+        title=title,
+        inits=", ".join(map(level_name, inits)),
+        activations=", ".join(map(level_name, activations)),
+        normalisations=reduce(_both, map(_normalised, normalisations)),
     )
     return Figure(f"layers_{way.name}", svg_of(canvas), title, caption, alt, "layers")
+
+
+def _both(first: str, last: str) -> str:
+    return tr("{first} and {last}", first=first, last=last)
 
 
 def _gain_sentence(study: Study, gains: pd.DataFrame, way: _Way) -> str:
@@ -132,18 +172,34 @@ def _gain_sentence(study: Study, gains: pd.DataFrame, way: _Way) -> str:
             ordered = _by_distance(rows, way.name)
             near, far = ordered.iloc[0], ordered.iloc[-1]
             parts.append(
-                f"{level_name(activation)} is nearest to level with {level_name(near['init'])} ({_factor(near[way.name])} a "
-                f"layer) and farthest with {level_name(far['init'])} ({_factor(far[way.name])})"
+                tr(
+                    "{activation} is nearest to level with {nearest} ({nearest_factor} a layer) and farthest with {farthest} "
+                    "({farthest_factor})",
+                    activation=level_name(activation),
+                    nearest=level_name(near["init"]),
+                    nearest_factor=_factor(near[way.name]),
+                    farthest=level_name(far["init"]),
+                    farthest_factor=_factor(far[way.name]),
+                )
             )
-    text = f"{capital(_normalised(first))}, {way.from_first}: {'; '.join(parts)}." if parts else ""
+    sentences = []
+    if parts:
+        normalised = capital(_normalised(first))
+        sentences.append(
+            tr("{normalised}, {way}: {list}.", normalised=normalised, way=way.from_first, list="; ".join(parts))
+        )
     for normalisation in others:
         values = gains.loc[gains["normalisation"] == normalisation, way.name]
         if len(values):
-            text += (
-                f" {capital(_normalised(normalisation))} all arms lie between {_factor(values.min())} and "
-                f"{_factor(values.max())} a layer."
+            sentences.append(
+                tr(
+                    "{normalised} all arms lie between {smallest} and {largest} a layer.",
+                    normalised=capital(_normalised(normalisation)),
+                    smallest=_factor(values.min()),
+                    largest=_factor(values.max()),
+                )
             )
-    return text
+    return " ".join(sentences)
 
 
 def _gain_table(study: Study, gains: pd.DataFrame) -> Table:
@@ -156,17 +212,18 @@ def _gain_table(study: Study, gains: pd.DataFrame) -> Table:
             cells = ["–" if row is None else _factor_with_interval(row, way.name) for row in own for way in _WAYS]
             if any(row is not None for row in own):
                 rows.append((level_name(activation), level_name(init), *cells))
-    note = (
+    note = tr(
         "By what one more hidden layer multiplies the standard deviation of outputs (forward) and gradients (backward): the "
         "ratio between the first and the last hidden layer, its root by the layers between; geometric mean over seeds before "
         "training, with its 95% interval."
     )
     if len(rows) > LISTED_ARMS:
-        note += f" The first {LISTED_ARMS} of {len(rows):,}; all are in the table behind."
-    header = [f"{way.name}, {_normalised(normalisation)}" for normalisation in normalisations for way in _WAYS]
+        cut = tr("The first {shown} of {all:,}; all are in the table behind.", shown=LISTED_ARMS, all=len(rows))
+        note = f"{note} {cut}"
+    header = [f"{way.direction}, {_normalised(normalisation)}" for normalisation in normalisations for way in _WAYS]
     return Table(
-        "What a layer does to the spread",
-        ("activation", "initialisation", *header),
+        tr("What a layer does to the spread"),
+        (tr("activation"), tr("initialisation"), *header),
         rows[:LISTED_ARMS],
         note,
         "layer_gains",
@@ -186,7 +243,7 @@ def _histograms(study: Study, histograms: pd.DataFrame, way: _Way) -> Figure:
         for j, depth in enumerate(depths):
             _panel(axes[i, j], shown[(shown[by] == start) & (shown["depth"] == depth)], PALETTE[way is _BACKWARD])
             if i == 0:
-                axes[i, j].set_title(f"layer {depth}", fontsize=8.5)
+                axes[i, j].set_title(tr("layer {depth}", depth=depth), fontsize=8.5)
         axes[i, 0].set_ylabel(level_name(start), rotation=0, ha="right", va="center", fontsize=8)
     last = shown[shown["depth"] == depths[-1]]
     span = last.groupby(by)["high"].max() - last.groupby(by)["low"].min()
@@ -194,14 +251,29 @@ def _histograms(study: Study, histograms: pd.DataFrame, way: _Way) -> Figure:
     one = shown.drop_duplicates(by).iloc[0]
     fixed = [f for f in ("activation", "init", "normalisation") if f != by]
     setting = ", ".join(level_name(one[f]) if f != "normalisation" else _normalised(one[f]) for f in fixed)
-    caption = (
-        f"In layer {depths[-1]} {way.of} span {_short(span.max())} with {level_name(span.idxmax())} and "
-        f"{_short(span.min())} with {level_name(span.idxmin())}; the fullest of all bins holds {fullest['share']:.0%} "
-        f"({level_name(fullest[by])}, near {_short((fullest['low'] + fullest['high']) / 2)}). One run each, before training: "
-        f"{setting}. {BINS} bins between the extremes, which stand below each panel; heights are each panel's own."
+    caption = tr(
+        "In layer {depth} {spread} span {widest} with {widest_level} and {narrowest} with {narrowest_level}; the fullest of all "
+        "bins holds {share:.0%} ({level}, near {place}). One run each, before training: {setting}. {bins} bins between the "
+        "extremes, which stand below each panel; heights are each panel's own.",
+        depth=depths[-1],
+        spread=way.spread,
+        widest=_short(span.max()),
+        widest_level=level_name(span.idxmax()),
+        narrowest=_short(span.min()),
+        narrowest_level=level_name(span.idxmin()),
+        share=fullest["share"],
+        level=level_name(fullest[by]),
+        place=_short((fullest["low"] + fullest["high"]) / 2),
+        setting=setting,
+        bins=BINS,
     )
-    title = f"Histograms of {way.of} by layer"
-    alt = f"{title}: rows {', '.join(map(level_name, starts))}; columns layers {', '.join(map(str, depths))}"
+    title = tr("Histograms of {spread} by layer", spread=way.spread)
+    alt = tr(
+        "{title}: rows {levels}; columns layers {depths}",
+        title=title,
+        levels=", ".join(map(level_name, starts)),
+        depths=", ".join(map(str, depths)),
+    )
     return Figure(f"histograms_{way.name}", svg_of(canvas), title, caption, alt, "histograms")
 
 
@@ -210,7 +282,7 @@ def _panel(axis: Axes, bins: pd.DataFrame, color: tuple[float, float, float]) ->
     axis.grid(visible=False)
     if bins.empty:
         axis.set_xticks([])
-        axis.text(0.5, 0.5, "not finite", ha="center", va="center", transform=axis.transAxes, fontsize=7.5)
+        axis.text(0.5, 0.5, tr("not finite"), ha="center", va="center", transform=axis.transAxes, fontsize=7.5)
         return
     low, high = bins["low"].min(), bins["high"].max()
     if low == high:
@@ -233,7 +305,7 @@ def _short(value: float) -> str:
 
 
 def _normalised(level: str) -> str:
-    return "without normalisation" if level == "none" else f"with {level_name(level)}"
+    return tr("without normalisation") if level == "none" else tr("with {level}", level=level_name(level))
 
 
 def _factor(value: float) -> str:
@@ -242,13 +314,18 @@ def _factor(value: float) -> str:
 
 def _factor_with_interval(row: pd.Series, way: str) -> str:
     low, high = row[f"{way}_low"], row[f"{way}_high"]
-    interval = "no interval" if np.isnan(low) else f"{_factor(low)[1:]} to {_factor(high)[1:]}"
+    span = {"low": _factor(low)[1:], "high": _factor(high)[1:]}
+    interval = tr("no interval") if np.isnan(low) else tr("{low} to {high}", **span)
     return f"{_factor(row[way])} ({interval})"
 
 
 def _arm_with_factors(row: pd.Series) -> str:
-    factors = " and ".join(f"{way.name} {_factor_with_interval(row, way.name)}" for way in _WAYS)
-    return f"{level_name(row['activation'])} with {level_name(row['init'])}, {factors}"
+    return tr(
+        "{activation} with {init}, forward {forward} and backward {backward}",
+        activation=level_name(row["activation"]),
+        init=level_name(row["init"]),
+        **{way.name: _factor_with_interval(row, way.name) for way in _WAYS},
+    )
 
 
 def _by_distance(gains: pd.DataFrame, *ways: str) -> pd.DataFrame:

@@ -10,13 +10,27 @@ from matplotlib.patches import Patch
 from trainatlas.analysis.diagnosis import LABELS, RULES, UNCLEAR
 from trainatlas.report.blocks import Figure, Section, Table
 from trainatlas.report.drawing import PALETTE, canvas_of, pages_of, percent_axis, rows_by_factor, rows_high, svg_of
+from trainatlas.report.language import mark, tr
 from trainatlas.report.level_values import farthest_apart
-from trainatlas.report.wording import joined, level_name, percent
+from trainatlas.report.wording import joined, level_name, percent, word
 
-MEANINGS = {rule.name: rule.meaning for rule in RULES} | {UNCLEAR: "no rule holds"}
+MEANINGS = {rule.name: rule.meaning for rule in RULES} | {UNCLEAR: mark("no rule holds")}
 DRAWN = (*(label for label in reversed(LABELS) if label != UNCLEAR), UNCLEAR)
 """The labels as bars have them from left to right: healthy first, then by how much went wrong."""
 HEALTHY = "healthy"
+LABEL_WORDS = (
+    mark("failed"),
+    mark("exploding"),
+    mark("plateau then drop"),
+    mark("too slow"),
+    mark("too fast"),
+    mark("overfitting"),
+    mark("still improving"),
+    mark("underfitting"),
+    mark("healthy"),
+    mark("unclear"),
+)
+"""The labels as readers see them."""
 _LEVELS = 34
 """Levels of a figure, at most: as many as fit a page."""
 _WRITTEN = 0.075
@@ -33,26 +47,30 @@ def diagnosis_section(tables: dict[str, pd.DataFrame]) -> Section:
         blocks += diagnosis_figures(tables["diagnosis_counts"])
     blocks.append(_meanings(totals, runs))
     ailing = [label for label in totals.index if label not in (HEALTHY, UNCLEAR)]
-    text = f"Of {runs:,} final runs {totals.get(HEALTHY, 0):,} ({percent(totals.get(HEALTHY, 0) / runs)}) are healthy"
+    healthy = int(totals.get(HEALTHY, 0))
+    numbers = {"runs": runs, "healthy": healthy, "share": percent(healthy / runs)}
     if ailing:
-        named = [f"{in_words(label)} {totals[label]:,} ({percent(totals[label] / runs)})" for label in ailing[:3]]
-        text += f"; most frequent among the other diagnoses: {joined(named)}"
+        named = [f"{word(label)} {totals[label]:,} ({percent(totals[label] / runs)})" for label in ailing[:3]]
+        text = tr(
+            "Of {runs:,} final runs {healthy:,} ({share}) are healthy; most frequent among the other diagnoses: {list}.",
+            list=joined(named),
+            **numbers,
+        )
+    else:
+        text = tr("Of {runs:,} final runs {healthy:,} ({share}) are healthy.", **numbers)
     return Section(
         "diagnosis",
-        "Diagnosis of loss curves",
+        tr("Diagnosis of loss curves"),
         [
-            f"{text}.",
-            "Each final run has one label, by the first rule that its loss curves, its accuracies and the way it ended "
-            "satisfy. Precision and recall of every label, measured on one data set with plain faults, are in "
-            "docs/diagnosis.md; elsewhere a label is a first look.",
+            text,
+            tr(
+                "Each final run has one label, by the first rule that its loss curves, its accuracies and the way it ended "
+                "satisfy. Precision and recall of every label, measured on one data set with plain faults, are in "
+                "docs/diagnosis.md; elsewhere a label is a first look."
+            ),
         ],
         blocks,
     )
-
-
-def in_words(label: str) -> str:
-    """Return a label as readers see it."""
-    return label.replace("_", " ")
 
 
 def diagnosis_figures(counts: pd.DataFrame) -> list[Figure]:
@@ -87,19 +105,17 @@ def diagnosis_figures(counts: pd.DataFrame) -> list[Figure]:
             left = left + part[label]
         axis.set_xlim(0, 1)
         percent_axis(axis, "x")
-        axis.set_xlabel("share of the level's final runs (their number in brackets)")
-        handles = [Patch(label=in_words(label), edgecolor="white", linewidth=0.5, **_style(label)) for label in present]
+        axis.set_xlabel(tr("share of the level's final runs (their number in brackets)"))
+        handles = [Patch(label=word(label), edgecolor="white", linewidth=0.5, **_style(label)) for label in present]
         canvas.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handlelength=2.2)
-        title = f"Diagnoses by level{number}"
-        caption = (
-            f"{_healthiest(counts)} Bars divide each level's final runs by the label of their loss curves; the table below says "
-            "what labels mean."
+        title = tr("Diagnoses by level") + number
+        how = tr(
+            "Bars divide each level's final runs by the label of their loss curves; the table below says what labels mean."
         )
+        caption = f"{_healthiest(counts)} {how}"
         alt = f"{title}: " + "; ".join(
             f"{level_name(level)} "
-            + ", ".join(
-                f"{in_words(label)} {percent(share)}" for label, share in zip(present, own, strict=True) if share
-            )
+            + ", ".join(f"{word(label)} {percent(share)}" for label, share in zip(present, own, strict=True) if share)
             for (_, level), own in zip(part.index, part.to_numpy(), strict=True)
         )
         found.append(Figure(f"diagnoses{name}", svg_of(canvas), title, caption, alt, "diagnosis_counts"))
@@ -116,22 +132,24 @@ def _healthiest(counts: pd.DataFrame) -> str:
     """Say between which shares of healthy runs the levels lie, for the factor where that is farthest."""
     healthy = counts[counts["diagnosis"] == HEALTHY]
     if not healthy["runs"].any():
-        return "No final run is healthy."
-    return farthest_apart(healthy.assign(value=healthy["fraction"]), HEALTHY)
+        return tr("No final run is healthy.")
+    return farthest_apart(healthy.assign(value=healthy["fraction"]), word(HEALTHY))
 
 
 def _meanings(totals: pd.Series, runs: int) -> Table:
     rows = [
-        (in_words(label).replace(" ", "\u00a0"), MEANINGS[label], f"{totals[label]:,}", percent(totals[label] / runs))
-        for label in LABELS
+        (word(label).replace(" ", "\u00a0"), tr(meaning), f"{totals[label]:,}", percent(totals[label] / runs))
+        for label, meaning in ((label, MEANINGS[label]) for label in LABELS)
         if label in totals
     ]
     return Table(
-        "What the diagnoses mean",
-        ("diagnosis", "when; the first that holds, from above", "runs", "share"),
+        tr("What the diagnoses mean"),
+        (tr("diagnosis"), tr("when; the first that holds, from above"), tr("runs"), tr("share")),
         rows,
-        "Labels that no run got are left out. Each run's label, with the numbers it was told from, is in the table behind; "
-        "sources of the rules, and how often they are right: docs/diagnosis.md.",
+        tr(
+            "Labels that no run got are left out. Each run's label, with the numbers it was told from, is in the table behind; "
+            "sources of the rules, and how often they are right: docs/diagnosis.md."
+        ),
         "diagnoses",
         text_columns=2,
     )

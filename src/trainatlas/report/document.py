@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from trainatlas.report.language import tr
 from trainatlas.study.errors import UserError
 
 _ATTACHED_AT = datetime(1980, 1, 1)
@@ -52,7 +53,7 @@ def render_pdf(html: str, attachments: Sequence[Path] = ()) -> bytes:
             weasyprint.Attachment(
                 filename=path,
                 name=path.name,
-                description=f"table {path.stem}",
+                description=tr("table {name}", name=path.stem),
                 created=_ATTACHED_AT,
                 modified=_ATTACHED_AT,
             )

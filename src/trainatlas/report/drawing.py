@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -20,9 +21,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from trainatlas.report.language import tr
 from trainatlas.report.wording import factor_name, level_name, term_name
 
 WIDTH = 7.1
@@ -31,7 +34,6 @@ WIDTH = 7.1
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "trainatlas",
-    "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.labelsize": 8.5,
@@ -46,6 +48,9 @@ _STYLE = {
     "lines.linewidth": 1.4,
     "figure.dpi": 100,
 }
+_LATIN, _HANGUL = "DejaVu Sans", "NanumGothic"
+"""Families that drawings are measured and shown with: letters that the first lacks come from the second."""
+_SEMIBOLD, _BOLD = 600, 700
 _HUES = sns.color_palette("colorblind")
 PALETTE = [_HUES[i] for i in (0, 1, 2, 3, 4)]
 _DASHES: list[tuple[int, tuple[float, ...]]] = [
@@ -58,11 +63,23 @@ WRAPPED = 34
 
 def canvas_of(rows: int, columns: int, height: float, share: bool | Literal["row"] = True) -> tuple[Canvas, np.ndarray]:
     """Return a canvas of the page's width, `height` inches high, and its axes; `share` scales of all, or y by row."""
-    sns.set_theme(style="whitegrid", rc=_STYLE)
+    sns.set_theme(style="whitegrid", rc=_STYLE | {"font.family": _fonts()})
     canvas, axes = plt.subplots(
         rows, columns, figsize=(WIDTH, height), sharex=bool(share), sharey=share, squeeze=False, layout="constrained"
     )
     return canvas, axes
+
+
+def _fonts() -> list[str]:
+    """Return the families that are installed here; of any other matplotlib complains at every text."""
+    if _HANGUL not in fontManager.get_font_names():
+        return [_LATIN]
+    # The bold of this family calls itself semibold, of which matplotlib complains as well.
+    fontManager.ttflist = [
+        replace(font, weight=_BOLD) if (font.name, font.weight) == (_HANGUL, _SEMIBOLD) else font
+        for font in fontManager.ttflist
+    ]
+    return [_LATIN, _HANGUL]
 
 
 def svg_of(canvas: Canvas) -> str:
@@ -154,5 +171,10 @@ def pages_of(number: int, most: int) -> Iterator[tuple[str, str, slice]]:
     """Divide what is too much for one figure; yield what each figure's name and title have at their ends, and its part."""
     pages = -(-number // most)
     for page in range(pages):
-        name, title = (f"_{page + 1}", f" ({page + 1} of {pages})") if pages > 1 else ("", "")
+        name, title = (f"_{page + 1}", f" {part_of(page + 1, pages)}") if pages > 1 else ("", "")
         yield name, title, slice(page * most, (page + 1) * most)
+
+
+def part_of(number: int, all_: int) -> str:
+    """Return which part of several a figure or a panel is, as its title ends."""
+    return tr("({number} of {all})", number=number, all=all_)

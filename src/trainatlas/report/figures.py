@@ -7,6 +7,7 @@ in `trainatlas.report.depth`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,7 +28,8 @@ from trainatlas.report.drawing import (
     share_bars,
     svg_of,
 )
-from trainatlas.report.wording import factor_name, level_name, points, points_interval, term_name
+from trainatlas.report.language import tr
+from trainatlas.report.wording import factor_name, level_name, points, points_interval, target_name, term_name
 from trainatlas.study.config import Study
 
 DRAWN_POINTS = 2_000
@@ -40,8 +42,8 @@ def variance_shares(effects: pd.DataFrame, random: pd.DataFrame) -> Figure:
     shown = shown.tail(12)
     canvas, axes = canvas_of(1, 1, 0.9 + 0.27 * len(shown), share=False)
     axis = axes[0, 0]
-    share_bars(axis, shown, "a factor by itself", "two factors together")
-    axis.set_xlabel("share of the variance of test accuracy over the grid; line: 95% interval over seeds")
+    share_bars(axis, shown, tr("a factor by itself"), tr("two factors together"))
+    axis.set_xlabel(tr("share of the variance of test accuracy over the grid; line: 95% interval over seeds"))
     if len(random):
         drawn = random.set_index("term")["share"].reindex(shown["term"])
         rows = np.arange(len(shown))
@@ -50,20 +52,27 @@ def variance_shares(effects: pd.DataFrame, random: pd.DataFrame) -> Figure:
         handles = [*axis.get_legend().legend_handles]
         handles.append(
             Line2D(
-                [], [], marker="D", linestyle="none", color="#222222", markerfacecolor="white", label="random sample"
+                [],
+                [],
+                marker="D",
+                linestyle="none",
+                color="#222222",
+                markerfacecolor="white",
+                label=tr("random sample"),
             )
         )
         axis.legend(handles=handles, loc="lower right", frameon=True, edgecolor="none")
     top = effects[effects["order"] > 0].sort_values("share", ascending=False).iloc[0]
-    caption = (
-        f"{term_name(top['term'])} carries the largest share, {top['share']:.1%}. Bars divide the variance over the "
-        "grid's final runs; what is left belongs to combinations of three and more factors and to chance. Diamonds: "
-        "shares of single factors in the random sample, where rates are not tuned."
+    caption = tr(
+        "{term} carries the largest share, {share:.1%}. Bars divide the variance over the grid's final runs; what is left "
+        "belongs to combinations of three and more factors and to chance. Diamonds: shares of single factors in the random "
+        "sample, where rates are not tuned.",
+        term=term_name(top["term"]),
+        share=top["share"],
     )
-    alt = "Bars: " + "; ".join(
-        f"{term_name(t)} {s:.1%}" for t, s in zip(shown["term"][::-1], shown["share"][::-1], strict=True)
-    )
-    return Figure("variance_shares", svg_of(canvas), "Shares of the variance", caption, alt, "effects")
+    bars = "; ".join(f"{term_name(t)} {s:.1%}" for t, s in zip(shown["term"][::-1], shown["share"][::-1], strict=True))
+    alt = tr("Bars: {list}", list=bars)
+    return Figure("variance_shares", svg_of(canvas), tr("Shares of the variance"), caption, alt, "effects")
 
 
 def differences(table: pd.DataFrame) -> Figure:
@@ -87,7 +96,9 @@ def differences(table: pd.DataFrame) -> Figure:
                 markerfacecolor=color if sure else "white",
             )
             ticks.append(position)
-            labels.append(f"{level_name(row['level'])}  vs  {level_name(row['reference'])}")
+            labels.append(
+                tr("{level}  vs  {reference}", level=level_name(row["level"]), reference=level_name(row["reference"]))
+            )
             position += 1
         axis.annotate(
             factor_name(str(factor)), (1.01, position - (len(rows) + 1) / 2), xycoords=("axes fraction", "data"),
@@ -98,20 +109,28 @@ def differences(table: pd.DataFrame) -> Figure:
     axis.axvline(0, color="#222222", linewidth=0.8)
     axis.set_yticks(ticks, labels)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:+g}" if value else "0"))
-    axis.set_xlabel("difference in test accuracy, percentage points (right of 0: better than the reference)")
+    axis.set_xlabel(tr("difference in test accuracy, percentage points (right of 0: better than the reference)"))
     axis.grid(axis="y", visible=False)
     sure = table[(table["low"] > 0) | (table["high"] < 0)]
-    caption = (
-        f"{len(sure)} of {len(table)} levels differ from their factor's first level beyond chance (filled). Each point is "
-        "the mean over pairs of runs that share the seed and every other factor, each at its own tuned rate; lines are "
-        "95% intervals over seeds, not corrected for the number of comparisons."
+    caption = tr(
+        "{sure} of {levels} levels differ from their factor's first level beyond chance (filled). Each point is the mean over "
+        "pairs of runs that share the seed and every other factor, each at its own tuned rate; lines are 95% intervals over "
+        "seeds, not corrected for the number of comparisons.",
+        sure=len(sure),
+        levels=len(table),
     )
     alt = "; ".join(
-        f"{level_name(row['level'])} against {level_name(row['reference'])}: {points(row['difference'])} points "
-        f"({points_interval(row['low'], row['high'])})"
+        tr(
+            "{level} against {reference}: {difference} points ({interval})",
+            level=level_name(row["level"]),
+            reference=level_name(row["reference"]),
+            difference=points(row["difference"]),
+            interval=points_interval(row["low"], row["high"]),
+        )
         for _, row in table.iterrows()
     )
-    return Figure("differences", svg_of(canvas), "Each level against its factor's first", caption, alt, "differences")
+    title = tr("Each level against its factor's first")
+    return Figure("differences", svg_of(canvas), title, caption, alt, "differences")
 
 
 def interactions(effects: pd.DataFrame, means: pd.DataFrame, study: Study, most: int = 4) -> Figure:
@@ -147,12 +166,13 @@ def interactions(effects: pd.DataFrame, means: pd.DataFrame, study: Study, most:
         axis.set_xlabel("")
         axis.set_ylabel("")
     top = pairs.iloc[0]
-    caption = (
-        f"The strongest pair is {term_name(top['term'])}. Cells are mean test accuracy in per cent over all other "
-        "factors and seeds; one colour scale for all maps. Each title gives the pair's share of the variance."
+    caption = tr(
+        "The strongest pair is {term}. Cells are mean test accuracy in per cent over all other factors and seeds; one colour "
+        "scale for all maps. Each title gives the pair's share of the variance.",
+        term=term_name(top["term"]),
     )
-    alt = "Heat maps of mean test accuracy for " + ", ".join(term_name(term) for term in pairs["term"])
-    return Figure("interactions", svg_of(canvas), "Choices that depend on each other", caption, alt, "interactions")
+    alt = tr("Heat maps of mean test accuracy for {terms}", terms=", ".join(term_name(term) for term in pairs["term"]))
+    return Figure("interactions", svg_of(canvas), tr("Choices that depend on each other"), caption, alt, "interactions")
 
 
 def _curves(axis: Axes, rows: pd.DataFrame, position: int) -> None:
@@ -175,25 +195,29 @@ def loss_curves(curves: pd.DataFrame, study: Study, scope: str) -> Figure:
         axis.set_title(factor_name(factor))
         axis.set_yscale("log")
         axis.tick_params(labelbottom=True)
-        axis.set_xlabel("optimizer steps")
+        axis.set_xlabel(tr("optimizer steps"))
         level_legend(axis, study.factors[factor], loc="best", fontsize=7)
     finite = shown["decile_9"].replace(np.inf, np.nan)
     axes[0, 0].set_ylim(shown["decile_1"].min() * 0.8, min(finite.quantile(0.99) * 1.3, 12))
     for axis in axes[:, 0]:
-        axis.set_ylabel("validation loss (nats, log)")
+        axis.set_ylabel(tr("validation loss (nats, log)"))
     if scope == "level":
-        title = "Loss over training, by factor"
-        caption = (
+        title = tr("Loss over training, by factor")
+        caption = tr(
             "Median over all final runs of a level (line) and the middle 80% of them (band): how a level does on average "
             "over everything it may be combined with. A run that diverged counts as an infinite loss."
         )
     else:
-        title = "Loss over training, best arm of each level"
-        caption = (
+        title = tr("Loss over training, best arm of each level")
+        caption = tr(
             "For each level the one combination with the best validation accuracy: median over its final seeds (line) and "
             "from the 10th to the 90th percentile of them (band). What a level can do when all else suits it."
         )
-    alt = f"{title}: validation loss against optimizer steps, one panel for each of {', '.join(factors)}"
+    alt = tr(
+        "{title}: validation loss against optimizer steps, one panel for each of {factors}",
+        title=title,
+        factors=", ".join(map(tr, factors)),
+    )
     return Figure(f"loss_{scope}", svg_of(canvas), title, caption, alt, "curves")
 
 
@@ -217,21 +241,26 @@ def units(table: pd.DataFrame, study: Study) -> Figure:
             if row == 0:
                 axis.set_title(level_name(init))
             else:
-                axis.set_xlabel("optimizer steps")
-    axes[0, 0].set_ylabel("dead units")
-    axes[1, 0].set_ylabel("saturated (unit, example) pairs")
+                axis.set_xlabel(tr("optimizer steps"))
+    axes[0, 0].set_ylabel(tr("dead units"))
+    axes[1, 0].set_ylabel(tr("saturated (unit, example) pairs"))
     level_legend(axes[0, -1], study.factors["activation"], loc="best", fontsize=7)
     last = shown[(shown["step"] == shown["step"].max()) & (shown["depth"] == deepest)]
     worst = last.loc[last["dead_fraction"].idxmax()]
-    caption = (
-        f"Most units die with {level_name(worst['activation'])} under {level_name(worst['level'])}: "
-        f"{worst['dead_fraction']:.1%} of the last hidden layer at the end, mean over the final runs. "
-        "Dead: no training example gives the unit a slope above a millionth of its largest; saturated: share of "
-        "(unit, example) pairs with slope under 1% of the largest, which for "
-        "ReLU and its kin includes every pair at rest. Last hidden layer; other layers are in the table."
+    caption = tr(
+        "Most units die with {activation} under {init}: {share:.1%} of the last hidden layer at the end, mean over the final "
+        "runs. Dead: no training example gives the unit a slope above a millionth of its largest; saturated: share of (unit, "
+        "example) pairs with slope under 1% of the largest, which for ReLU and its kin includes every pair at rest. Last "
+        "hidden layer; other layers are in the table.",
+        activation=level_name(worst["activation"]),
+        init=level_name(worst["level"]),
+        share=worst["dead_fraction"],
     )
-    alt = f"Dead and saturated shares over training by activation, one column for each of {', '.join(map(level_name, inits))}"
-    return Figure("units", svg_of(canvas), "Units over training", caption, alt, "units")
+    alt = tr(
+        "Dead and saturated shares over training by activation, one column for each of {inits}",
+        inits=", ".join(map(level_name, inits)),
+    )
+    return Figure("units", svg_of(canvas), tr("Units over training"), caption, alt, "units")
 
 
 def time_to_target(final: pd.DataFrame, study: Study, factors: Iterable[str]) -> Figure:
@@ -251,21 +280,28 @@ def time_to_target(final: pd.DataFrame, study: Study, factors: Iterable[str]) ->
                 last = shares[-1] if len(shares) else 0.0
                 axis.step([0, *reached, horizon], [0, *shares, last], where="post", **line_of(position))
             if row == 0:
-                axis.set_title(target.text)
+                axis.set_title(target_name(target))
             if row == len(factors) - 1:
-                axis.set_xlabel("optimizer steps")
+                axis.set_xlabel(tr("optimizer steps"))
             axis.set_ylim(0, 1.02)
             axis.set_xlim(0, horizon)
             percent_axis(axis, "y")
-        axes[row, 0].set_ylabel("runs that got there")
+        axes[row, 0].set_ylabel(tr("runs that got there"))
         level_legend(axes[row, 0], study.factors[factor], loc="lower right", fontsize=7, title=factor_name(factor))
     never = float(np.isinf(final[study.targets[-1].column]).mean())
-    caption = (
-        "Each curve rises by one run at the step of the first evaluation (one an epoch) that meets the target, and stays "
-        f"below 100% for the runs that never do: {never:.1%} of all final runs never reach {study.targets[-1].text}."
+    caption = tr(
+        "Each curve rises by one run at the step of the first evaluation (one an epoch) that meets the target, and stays below "
+        "100% for the runs that never do: {never:.1%} of all final runs never reach {target}.",
+        never=never,
+        target=target_name(study.targets[-1]),
     )
-    alt = "Share of runs that reached each target against steps, by " + " and by ".join(factor_name(f) for f in factors)
-    return Figure("time_to_target", svg_of(canvas), "How soon runs get there", caption, alt, "convergence")
+    by = reduce(_and_by, map(factor_name, factors))
+    alt = tr("Share of runs that reached each target against steps, by {factors}", factors=by)
+    return Figure("time_to_target", svg_of(canvas), tr("How soon runs get there"), caption, alt, "convergence")
+
+
+def _and_by(first: str, last: str) -> str:
+    return tr("{first} and by {last}", first=first, last=last)
 
 
 def rate_sensitivity(table: pd.DataFrame, study: Study) -> Figure:
@@ -289,16 +325,20 @@ def rate_sensitivity(table: pd.DataFrame, study: Study) -> Figure:
         percent_axis(axis, "y")
         axis.tick_params(labelleft=panel == 0)
         axis.set_title(level_name(optimizer))
-        axis.set_xlabel("learning rate (log)")
-    axes[0, 0].set_ylabel("validation accuracy")
-    level_legend(axes[0, -1], study.factors["normalisation"], loc="lower left", title="normalisation")
+        axis.set_xlabel(tr("learning rate (log)"))
+    axes[0, 0].set_ylabel(tr("validation accuracy"))
+    level_legend(axes[0, -1], study.factors["normalisation"], loc="lower left", title=tr("normalisation"))
     runs, edges = int(table["trials"].sum()), table["chosen"].sum()
-    caption = (
-        f"Median and middle 80% over {runs:,} tuning runs, from which {edges:,} cells chose their rates. A band that stays "
-        "high over a wide range means a choice that forgives a wrong rate."
+    caption = tr(
+        "Median and middle 80% over {runs:,} tuning runs, from which {cells:,} cells chose their rates. A band that stays high "
+        "over a wide range means a choice that forgives a wrong rate.",
+        runs=runs,
+        cells=edges,
     )
-    alt = "Validation accuracy against learning rate for " + ", ".join(map(level_name, optimizers))
-    return Figure("rates", svg_of(canvas), "How much the learning rate matters", caption, alt, "rates")
+    alt = tr(
+        "Validation accuracy against learning rate for {optimizers}", optimizers=", ".join(map(level_name, optimizers))
+    )
+    return Figure("rates", svg_of(canvas), tr("How much the learning rate matters"), caption, alt, "rates")
 
 
 def random_sample(draws: pd.DataFrame, study: Study) -> Figure:
@@ -315,15 +355,20 @@ def random_sample(draws: pd.DataFrame, study: Study) -> Figure:
     axis.set_xscale("log")
     axis.set_ylim(0, 1.0)
     percent_axis(axis, "y")
-    axis.set_xlabel("learning rate (log-uniform over its optimizer's range)")
-    axis.set_ylabel("test accuracy")
+    axis.set_xlabel(tr("learning rate (log-uniform over its optimizer's range)"))
+    axis.set_ylabel(tr("test accuracy"))
     axis.legend(frameon=False, loc="lower left")
     best = draws["test_accuracy"].max()
     above = float((draws["test_accuracy"] >= best - 0.02).mean())
-    caption = (
-        f"{len(draws):,} draws: a level of every factor at random, a rate at random. {above:.0%} of them come within two "
-        f"points of the best, {best:.1%}." + (f" Shown: {len(shown):,} of them." if len(shown) < len(draws) else "")
+    caption = tr(
+        "{draws:,} draws: a level of every factor at random, a rate at random. {near:.0%} of them come within two points of the "
+        "best, {best:.1%}.",
+        draws=len(draws),
+        near=above,
+        best=best,
     )
-    return Figure(
-        "random_sample", svg_of(canvas), "Accuracy of random draws against their rate", caption, caption, "trials"
-    )
+    if len(shown) < len(draws):
+        part = tr("Shown: {shown:,} of them.", shown=len(shown))
+        caption = f"{caption} {part}"
+    title = tr("Accuracy of random draws against their rate")
+    return Figure("random_sample", svg_of(canvas), title, caption, caption, "trials")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from trainatlas.report.language import tr
 from trainatlas.report.wording import factor_name, level_name, percent
 
 
@@ -45,11 +46,16 @@ def extremes(values: pd.DataFrame) -> list[Extremes]:
 
 
 def farthest_apart(values: pd.DataFrame, what: str) -> str:
-    """Say for the factor whose levels lie farthest apart between which shares of its runs are `what`."""
+    """Say for the factor whose levels lie farthest apart between which shares of its runs are `what`, translated already."""
     most = max(extremes(values), key=lambda each: each.high - each.low)
     if most.high == most.low:
-        return f"Levels do not differ: {what} are {percent(most.low)} of the runs with each."
-    return (
-        f"Levels lie farthest apart for {factor_name(most.factor)}: {what} are {percent(most.low)} of the runs with "
-        f"{level_name(most.lowest)} and {percent(most.high)} with {level_name(most.highest)}."
+        return tr("Levels do not differ: {what} are {share} of the runs with each.", what=what, share=percent(most.low))
+    return tr(
+        "Levels lie farthest apart for {factor}: {what} are {low} of the runs with {lowest} and {high} with {highest}.",
+        factor=factor_name(most.factor),
+        what=what,
+        low=percent(most.low),
+        lowest=level_name(most.lowest),
+        high=percent(most.high),
+        highest=level_name(most.highest),
     )

@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, 
 
 from trainatlas.report.blocks import Figure, Table
 from trainatlas.report.drawing import PALETTE, canvas_of, pages_of, rows_by_factor, rows_high, svg_of
+from trainatlas.report.language import tr
 from trainatlas.report.wording import factor_name, level_name, p_value, percent, target_mark
 from trainatlas.study.config import Study
 
@@ -35,7 +36,10 @@ def ratio_figures(ratios: pd.DataFrame, target: str) -> list[Figure]:
     for name, number, rows in pages_of(len(ratios), _ROWS):
         part = ratios.iloc[rows]
         labels = [
-            (row["factor"], f"{level_name(row['level'])}  vs  {level_name(row['reference'])}")
+            (
+                row["factor"],
+                tr("{level}  vs  {reference}", level=level_name(row["level"]), reference=level_name(row["reference"])),
+            )
             for _, row in part.iterrows()
         ]
         canvas, axes = canvas_of(1, 1, 0.7 + rows_high(labels), share=False)
@@ -49,21 +53,25 @@ def ratio_figures(ratios: pd.DataFrame, target: str) -> list[Figure]:
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{value:g}"))
-        axis.set_xlabel("median steps over those of the factor's first level (log; left of ×1: sooner)")
-        sure = ratios[told_apart(ratios)]
-        caption = (
-            f"{len(sure)} of {len(ratios)} levels take another number of steps than their factor's first beyond chance "
-            f"(filled){_fastest(sure)}. Target: {target}. Points: ratio of the two medians over pairs of runs of a seed, "
-            "geometric mean over seeds; lines: 95% intervals over seeds, not corrected for the number of comparisons. An "
-            "arrow leads to what lies beyond the axis, or to an end that is open, because half of some seed's runs never "
-            "get there."
+        axis.set_xlabel(tr("median steps over those of the factor's first level (log; left of ×1: sooner)"))
+        how = tr(
+            "Target: {target}. Points: ratio of the two medians over pairs of runs of a seed, geometric mean over seeds; lines: "
+            "95% intervals over seeds, not corrected for the number of comparisons. An arrow leads to what lies beyond the "
+            "axis, or to an end that is open, because half of some seed's runs never get there.",
+            target=target,
         )
+        caption = f"{_sure_in_words(ratios)} {how}"
         alt = "; ".join(
-            f"{level_name(row['level'])} against {level_name(row['reference'])} {ratio_in_words(row['ratio'])} "
-            f"({ratio_interval(row)})"
+            tr(
+                "{level} against {reference} {ratio} ({interval})",
+                level=level_name(row["level"]),
+                reference=level_name(row["reference"]),
+                ratio=ratio_in_words(row["ratio"]),
+                interval=ratio_interval(row),
+            )
             for _, row in part.iterrows()
         )
-        title = f"Median steps to the target against each factor's first level{number}"
+        title = tr("Median steps to the target against each factor's first level") + number
         found.append(Figure(f"median_ratios{name}", svg_of(canvas), title, caption, alt, "median_ratios"))
     return found
 
@@ -82,15 +90,25 @@ def told_apart(ratios: pd.DataFrame) -> pd.Series:
     return (ratios["low"] > 1) | (ratios["high"] < 1)
 
 
-def _fastest(sure: pd.DataFrame) -> str:
-    """Name the level that saves most steps beyond chance, or nothing."""
+def _sure_in_words(ratios: pd.DataFrame) -> str:
+    """Say how many levels differ from their factor's first beyond chance, and which of them saves most steps."""
+    sure = ratios[told_apart(ratios)]
     sooner = sure[sure["high"] < 1]
+    numbers = {"sure": len(sure), "levels": len(ratios)}
     if sooner.empty:
-        return ""
+        return tr(
+            "{sure} of {levels} levels take another number of steps than their factor's first beyond chance (filled).",
+            **numbers,
+        )
     row = sooner.iloc[int(sooner["ratio"].to_numpy().argmin())]
-    return (
-        f"; {level_name(row['level'])} saves most against {level_name(row['reference'])}: {ratio_in_words(row['ratio'])} "
-        f"({ratio_interval(row)})"
+    return tr(
+        "{sure} of {levels} levels take another number of steps than their factor's first beyond chance (filled); {level} saves "
+        "most against {reference}: {ratio} ({interval}).",
+        level=level_name(row["level"]),
+        reference=level_name(row["reference"]),
+        ratio=ratio_in_words(row["ratio"]),
+        interval=ratio_interval(row),
+        **numbers,
     )
 
 
@@ -141,10 +159,12 @@ def ratio_interval(row: pd.Series) -> str:
     """Return the interval of a ratio of medians, with words for ends that are open."""
     ratio, low, high = row["ratio"], row["low"], row["high"]
     if math.isnan(ratio):
-        return "not defined"
+        return tr("not defined")
     if math.isinf(ratio) or ratio == 0:
-        return "open"
-    return "one seed: no interval" if math.isnan(low) else f"{_times(low)} to {_times(high)}"
+        return tr("open")
+    if math.isnan(low):
+        return tr("one seed: no interval")
+    return tr("{low} to {high}", low=_times(low), high=_times(high))
 
 
 def _times(value: float) -> str:
@@ -157,7 +177,7 @@ def ratio_table(study: Study, ratios: pd.DataFrame) -> Table:
     rows = [
         (
             factor_name(row["factor"]),
-            f"{level_name(row['level'])} vs {level_name(row['reference'])}",
+            tr("{level} vs {reference}", level=level_name(row["level"]), reference=level_name(row["reference"])),
             texts.get(row["target"], row["target"]),
             ratio_in_words(row["ratio"]),
             ratio_interval(row),
@@ -168,13 +188,24 @@ def ratio_table(study: Study, ratios: pd.DataFrame) -> Table:
         for _, row in ratios.iterrows()
     ]
     return Table(
-        "Ratios of median steps, all targets",
-        ("factor", "levels", "target", "ratio", "95% interval", "got there", "p (log-rank)", "seeds · pairs"),
+        tr("Ratios of median steps, all targets"),
+        (
+            tr("factor"),
+            tr("levels"),
+            tr("target"),
+            tr("ratio"),
+            tr("95% interval"),
+            tr("got there"),
+            tr("p (log-rank)"),
+            tr("seeds · pairs"),
+        ),
         rows,
-        "Ratio: median steps of the level over those of the other, geometric mean over seeds. ×∞: in some seed half of the "
-        "level's runs or more do not get there; ×0: of the other's; –: of both, or seeds contradict each other. Got there: "
-        "share of the paired runs of the level, of the other. Log-rank test stratified by seed, not corrected; it takes runs "
-        "of a seed as independent.",
+        tr(
+            "Ratio: median steps of the level over those of the other, geometric mean over seeds. ×∞: in some seed half of the "
+            "level's runs or more do not get there; ×0: of the other's; –: of both, or seeds contradict each other. Got there: "
+            "share of the paired runs of the level, of the other. Log-rank test stratified by seed, not corrected; it takes "
+            "runs of a seed as independent."
+        ),
         "median_ratios",
         text_columns=3,
     )

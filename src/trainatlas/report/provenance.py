@@ -13,7 +13,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from trainatlas.report.blocks import Figure, Section, Table
 from trainatlas.report.drawing import PALETTE, WIDTH, canvas_of, svg_of
-from trainatlas.report.wording import duration, from_here
+from trainatlas.report.language import mark, tr, trn
+from trainatlas.report.wording import duration, from_here, word
 from trainatlas.study.config import Study
 from trainatlas.study.stage_times import StageTime
 
@@ -71,12 +72,21 @@ def provenance_section(study: Study, provenance: dict[str, Any], origin: Origin)
         blocks.append(_checksums(origin.checksums))
     return Section(
         "provenance",
-        "Provenance",
+        tr("Provenance"),
         [
-            f"The command that makes all this anew: snakemake --cores all --config {_source(study)}",
-            "The same study, commit and machine give the same tables, times apart.",
-            f"To cite: trainatlas {provenance['trainatlas']}, commit {provenance['source']['commit'][:12]}, study {study.name} "
-            f"(digest {study.digest()}); CITATION.cff has the software's entry.",
+            tr(
+                "The command that makes all this anew: {command}",
+                command=f"snakemake --cores all --config {_source(study)}",
+            ),
+            tr("The same study, commit and machine give the same tables, times apart."),
+            tr(
+                "To cite: trainatlas {version}, commit {commit}, study {study} (digest {digest}); CITATION.cff has the "
+                "software's entry.",
+                version=provenance["trainatlas"],
+                commit=provenance["source"]["commit"][:12],
+                study=study.name,
+                digest=study.digest(),
+            ),
         ],
         blocks,
     )
@@ -89,37 +99,55 @@ def _source(study: Study) -> str:
 
 def _facts(provenance: dict[str, Any]) -> Table:
     source, hardware, training = provenance["source"], provenance["hardware"], provenance["training"]
-    state = {True: " with uncommitted changes", False: "", None: ""}[source["dirty"]]
+    commit = source["commit"]
     seeds = "; ".join(
-        f"{name}: " + ", ".join(f"{use} {' '.join(map(str, values))}" for use, values in uses.items())
+        f"{name}: " + ", ".join(f"{word(use)} {' '.join(map(str, values))}" for use, values in uses.items())
         for name, uses in provenance["seeds"].items()
     )
     facts = [
-        ("study digest", provenance["study_digest"]),
-        ("trainatlas", f"{provenance['trainatlas']}, training version {provenance['training_version']}"),
-        ("commit", f"{source['commit']}{state}"),
+        (tr("study digest"), provenance["study_digest"]),
+        (
+            "trainatlas",
+            tr(
+                "{version}, training version {training_version}",
+                version=provenance["trainatlas"],
+                training_version=provenance["training_version"],
+            ),
+        ),
+        (tr("commit"), tr("{commit} with uncommitted changes", commit=commit) if source["dirty"] else commit),
         ("Python", provenance["python"]),
         *((name, version) for name, version in provenance["packages"].items()),
-        ("system", f"{hardware['system']} on {hardware['machine']}"),
-        ("processor", f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']:g} GiB"),
-        ("trained on", ", ".join(hardware["training_devices"])),
-        ("seeds", seeds),
-        ("trained from", f"{training['first_start']} to {training['last_end']}"),
-        ("wall time of training", duration(training["wall_seconds"])),
-        ("core time of training", f"{duration(training['core_seconds'])} in {training['packs']} packs"),
-        ("optimizer steps, all trials", f"{training['trial_steps']:,}"),
-        ("peak memory of a job", f"{training['peak_memory_mib']:,.0f} MiB"),
+        (tr("system"), tr("{system} on {machine}", system=hardware["system"], machine=hardware["machine"])),
+        (
+            tr("processor"),
+            tr(
+                "{processor}, {cores} cores, {memory:g} GiB",
+                processor=hardware["processor"],
+                cores=hardware["cores"],
+                memory=hardware["memory_gib"],
+            ),
+        ),
+        (tr("trained on"), ", ".join(hardware["training_devices"])),
+        (tr("seeds"), seeds),
+        (tr("trained from"), tr("{low} to {high}", low=training["first_start"], high=training["last_end"])),
+        (tr("wall time of training"), duration(training["wall_seconds"])),
+        (
+            tr("core time of training"),
+            tr("{time} in {packs} packs", time=duration(training["core_seconds"]), packs=training["packs"]),
+        ),
+        (tr("optimizer steps, all trials"), f"{training['trial_steps']:,}"),
+        (tr("peak memory of a job"), f"{training['peak_memory_mib']:,.0f} MiB"),
     ]
-    return Table("How these results came about", ("what", "value"), facts, text_columns=2)
+    return Table(tr("How these results came about"), (tr("what"), tr("value")), facts, text_columns=2)
 
 
 def _checksums(checksums: Sequence[Checksum]) -> Table:
     rows = [(each.table, f"{each.size:,}", each.sha256) for each in checksums]
     return Table(
-        "The tables behind this report",
-        ("table", "bytes", "SHA-256"),
+        tr("The tables behind this report"),
+        (tr("table"), tr("bytes"), "SHA-256"),
         rows,
-        "All of them lie in tables/ beside the report.",
+        tr("All of them lie in tables/ beside the report."),
         text_columns=3,
     )
 
@@ -130,13 +158,14 @@ class _Step(NamedTuple):
     name: str
     amount: str = ""
     time: str = ""
+    trains: bool = False
 
 
 _NAMES = {
-    "prepare": "prepare data",
-    "aggregate": "gather tables",
-    "time": "time steps",
-    "analyse": "analyse",
+    "prepare": mark("prepare data"),
+    "aggregate": mark("gather tables"),
+    "time": mark("time steps"),
+    "analyse": mark("analyse"),
 }
 
 
@@ -145,14 +174,20 @@ def _steps(provenance: dict[str, Any], stages: Sequence[StageTime]) -> list[_Ste
     took = {each.stage: f"{duration(each.seconds)}, {each.peak_mib:,.0f} MiB" for each in stages}
     if not took:
         return []
-    steps = [_Step(_NAMES["prepare"], "", took.get("prepare", ""))]
+    steps = [_stage("prepare", took)]
     for each in provenance.get("rounds", []):
-        name = f"plan-{each['round']}"
-        steps.append(_Step(f"plan, round {each['round']}", f"{each['trials']:,} trials", took.get(name, "")))
-        packs = f"{each['packs']:,} pack{'s' * (each['packs'] != 1)}"
-        steps.append(_Step("train", packs))
-    steps += [_Step(_NAMES[name], "", took.get(name, "")) for name in ("aggregate", "time", "analyse")]
-    return [*steps, _Step("report")]
+        planned = tr("{trials:,} trials", trials=each["trials"])
+        steps.append(
+            _Step(tr("plan, round {round}", round=each["round"]), planned, took.get(f"plan-{each['round']}", ""))
+        )
+        steps.append(_Step(tr("train"), trn("{number:,} pack", "{number:,} packs", each["packs"]), trains=True))
+    steps += [_stage(name, took) for name in ("aggregate", "time", "analyse")]
+    return [*steps, _Step(tr("report"))]
+
+
+def _stage(name: str, took: dict[str, str]) -> _Step:
+    text = _NAMES[name]
+    return _Step(tr(text), "", took.get(name, ""))
 
 
 _ACROSS = 5
@@ -170,7 +205,7 @@ def _pipeline(steps: Sequence[_Step]) -> Figure:
     wide, high = 0.82, 0.66
     places = [(number % _ACROSS, number // _ACROSS) for number in range(len(steps))]
     for step, (x, y) in zip(steps, places, strict=True):
-        hue = PALETTE[1] if step.name == "train" else PALETTE[0]
+        hue = PALETTE[1] if step.trains else PALETTE[0]
         axis.add_patch(
             FancyBboxPatch(
                 (x + (1 - wide) / 2, y + (1 - high) / 2), wide, high,
@@ -197,9 +232,11 @@ def _pipeline(steps: Sequence[_Step]) -> Figure:
     return Figure(
         "pipeline",
         svg_of(canvas),
-        "From the study to this report",
-        "Each box is a step that can be run by hand too; times are wall clock, from the start of the step's process to its end, "
-        "with the most memory that it held. What training took is in the table below.",
-        f"Boxes joined by arrows: {told}.",
+        tr("From the study to this report"),
+        tr(
+            "Each box is a step that can be run by hand too; times are wall clock, from the start of the step's process to its "
+            "end, with the most memory that it held. What training took is in the table below."
+        ),
+        tr("Boxes joined by arrows: {steps}.", steps=told),
         "",
     )

@@ -134,8 +134,9 @@ def _write(content: Content, tables: Sequence[Path], reports: Path, explorer: by
         for number, block in enumerate(section.blocks, 1)
         if isinstance(block, Table)
     }
-    for name, block in shown.items():
-        write_text(reports / "tables" / f"{name}.tex", latex_table(block))
+    with speaking(content.language):
+        for name, block in shown.items():
+            write_text(reports / "tables" / f"{name}.tex", latex_table(block))
     keep_only(reports / "tables", ".tex", set(shown))
     if explorer:
         with atomic_write(reports / EXPLORER, "wb") as file:
@@ -162,7 +163,8 @@ def render(reports: Path) -> tuple[Path, Path]:
     content = read_content(reports)
     page, document = reports / "index.html", reports / "report.pdf"
     attachments, left_out = _attached([reports / "tables" / f"{name}.csv" for name in content.tables])
-    pdf = render_pdf(render_html(content, True, [path.stem for path in left_out]), attachments)
+    with speaking(content.language):
+        pdf = render_pdf(render_html(content, True, [path.stem for path in left_out]), attachments)
     explorer = reports / EXPLORER
     data = embedded(explorer.read_bytes()) if explorer.exists() else ""
     write_text(page, render_html(content, printed=False, explorer=data))

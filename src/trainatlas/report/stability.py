@@ -44,15 +44,7 @@ def _in_words(tested: pd.DataFrame, pairs: int) -> str:
             len(tested),
         )
         return f"{text} {held}"
-    named = [
-        tr(
-            "{level} {conclusion} {other}",
-            level=level_name(row["level"]),
-            conclusion=tr(CONCLUSIONS.get(row["conclusion"], _OPEN)),
-            other=level_name(row["other"]),
-        )
-        for _, row in unstable.head(_NAMED).iterrows()
-    ]
+    named = [_named(row) for _, row in unstable.head(_NAMED).iterrows()]
     if len(unstable) > _NAMED:
         listed = tr("{list} and {number:,} more", list="; ".join(named), number=len(unstable) - _NAMED)
     else:
@@ -69,19 +61,34 @@ def _in_words(tested: pd.DataFrame, pairs: int) -> str:
     return f"{text} {changed} {common}"
 
 
+def _named(row: pd.Series) -> str:
+    conclusion = CONCLUSIONS.get(row["conclusion"], _OPEN)
+    return tr(
+        "{level} {conclusion} {other}",
+        level=level_name(row["level"]),
+        conclusion=tr(conclusion),
+        other=level_name(row["other"]),
+    )
+
+
+def _sign(row: pd.Series) -> str:
+    sign = SIGNS[bool(row["unstable"])] if row["seeds"] > 1 else UNTESTED
+    return tr(sign)
+
+
 def _table(stability: pd.DataFrame) -> Table:
     rows = [
         (
             factor_name(row["factor"]),
             level_name(row["level"]),
             level_name(row["other"]),
-            tr(row["conclusion"]),
-            tr(SIGNS[bool(row["unstable"])] if row["seeds"] > 1 else UNTESTED),
+            tr(conclusion),
+            _sign(row),
             points(row["difference"], 2),
             points_interval(row["smallest"], row["largest"], 2) if row["seeds"] > 1 else "–",
             f"{row['seeds']}",
         )
-        for _, row in stability.iterrows()
+        for conclusion, (_, row) in zip(stability["conclusion"], stability.iterrows(), strict=True)
     ]
     return Table(
         tr("Conclusions without one seed"),

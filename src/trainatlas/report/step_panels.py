@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Affine2DBase, ScaledTranslation
 
-from trainatlas.report.drawing import canvas_of, line_of, percent_axis
+from trainatlas.report.drawing import canvas_of, line_of, part_of, percent_axis
 from trainatlas.report.wording import capital, factor_name, level_name
 
 PANEL_LEVELS = 6
@@ -100,7 +100,7 @@ def panels_by_factor(table: pd.DataFrame, curve: Callable[[str, pd.DataFrame], S
         curves = [curve(str(level), own) for level, own in rows.groupby("level", sort=False)]
         number = -(-len(curves) // PANEL_LEVELS)
         for part, places in enumerate(np.array_split(np.arange(len(curves)), number)):
-            title = capital(factor_name(str(factor))) + (f" ({part + 1} of {number})" if number > 1 else "")
+            title = capital(factor_name(str(factor))) + (f" {part_of(part + 1, number)}" if number > 1 else "")
             again: list[tuple[int | None, StepCurve]] = [(None, curves[0])] if part else []
             panels.append(StepPanel(title, again + [(int(place), curves[place]) for place in places]))
     return panels

@@ -7,10 +7,11 @@ import pandas as pd
 
 from trainatlas.report.blocks import Figure, Section, Table
 from trainatlas.report.drawing import pages_of, svg_of
+from trainatlas.report.language import tr
 from trainatlas.report.level_values import extremes, farthest_apart, listed
 from trainatlas.report.median_ratios import ratio_figures, ratio_table
 from trainatlas.report.step_panels import PANELS, StepCurve, draw_panels, panels_by_factor
-from trainatlas.report.wording import factor_name, joined, level_name, percent
+from trainatlas.report.wording import factor_name, joined, level_name, percent, target_name
 from trainatlas.study.config import Study
 
 
@@ -20,24 +21,27 @@ def time_section(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
     Curves, ratios and profiles are drawn for the study's first target; tables have them all.
     """
     target = study.targets[0]
+    text = target_name(target)
     survival, ratios, profiles = (
         tables[name][tables[name]["target"] == target.column] for name in ("survival", "median_ratios", "profiles")
     )
-    blocks: list[Figure | Table] = [*survival_figures(survival, target.text)]
+    blocks: list[Figure | Table] = [*survival_figures(survival, text)]
     if len(ratios):
-        blocks += ratio_figures(ratios, target.text)
+        blocks += ratio_figures(ratios, text)
     if len(tables["median_ratios"]):
         blocks.append(ratio_table(study, tables["median_ratios"]))
     if len(profiles):
-        blocks += profile_figures(profiles, target.text)
+        blocks += profile_figures(profiles, text)
     return Section(
         "time-to-target",
-        "Time to target",
+        tr("Time to target"),
         [
-            f"How levels compare by the optimizer steps to the study's first target, {target.text}; the "
-            "other targets are in the tables. A run that ends without getting there may yet have got there: it counts as "
-            "not there as long as it was watched. A run that was lost never gets there and counts so to the end of the "
-            "budget.",
+            tr(
+                "How levels compare by the optimizer steps to the study's first target, {target}; the other targets are in the "
+                "tables. A run that ends without getting there may yet have got there: it counts as not there as long as it "
+                "was watched. A run that was lost never gets there and counts so to the end of the budget.",
+                target=text,
+            )
         ],
         blocks,
     )
@@ -62,19 +66,21 @@ def survival_figures(survival: pd.DataFrame, target: str) -> list[Figure]:
         counts = tuple(f"{at_risk(rows, tick):,}" for tick in ticks)
         return StepCurve(level, step, share, counts, low, high)
 
+    missing = tr("not there at the end")
     ends = survival.groupby(["factor", "level"], sort=False, as_index=False).agg(value=("survival", "last"))
     found = []
     panels = panels_by_factor(survival, curve)
     for name, number, shown in pages_of(len(panels), PANELS):
-        canvas = draw_panels(panels[shown], ticks, "optimizer steps", "runs not there yet", "runs at risk")
-        title = f"Runs that have not got there yet{number}"
-        caption = (
-            f"{farthest_apart(ends, 'not there at the end')} Target: {target}. Kaplan-Meier estimates over all final runs "
-            "of a level with pointwise 95% intervals that take runs as independent (Greenwood, log-log); to compare "
-            "levels, which share seeds and settings, see the ratios below. Numbers under the axis: runs at risk, neither "
-            "there nor gone before that step."
+        canvas = draw_panels(panels[shown], ticks, tr("optimizer steps"), tr("runs not there yet"), tr("runs at risk"))
+        title = tr("Runs that have not got there yet") + number
+        how = tr(
+            "Target: {target}. Kaplan-Meier estimates over all final runs of a level with pointwise 95% intervals that take runs "
+            "as independent (Greenwood, log-log); to compare levels, which share seeds and settings, see the ratios below. "
+            "Numbers under the axis: runs at risk, neither there nor gone before that step.",
+            target=target,
         )
-        alt = f"{title}, {target}. Share at the end: {listed(ends)}."
+        caption = f"{farthest_apart(ends, missing)} {how}"
+        alt = tr("{title}, {target}. Share at the end: {shares}.", title=title, target=target, shares=listed(ends))
         found.append(Figure(f"survival{name}", svg_of(canvas), title, caption, alt, "survival"))
     return found
 
@@ -119,22 +125,38 @@ def profile_figures(profiles: pd.DataFrame, target: str) -> list[Figure]:
         for tau in (1.0, last)
     )
     soonest = [
-        f"{level_name(each.highest)} ({factor_name(each.factor)}, {percent(each.high, 0)} of problems)"
+        tr(
+            "{level} ({factor}, {share} of problems)",
+            level=level_name(each.highest),
+            factor=factor_name(each.factor),
+            share=percent(each.high, 0),
+        )
         for each in extremes(best)
     ]
     found = []
     panels = panels_by_factor(profiles, curve)
     for name, number, shown in pages_of(len(panels), PANELS):
-        canvas = draw_panels(panels[shown], ticks, "τ: times the fewest steps", "problems within τ", "share at τ")
-        title = f"Performance profiles{number}"
-        caption = (
-            f"Most often the fastest, or as fast: {joined(soonest)}. Each curve is the share of problems on which a level "
-            f"gets to the target ({target}) within τ times the steps of the factor's fastest level; a problem is a seed "
-            "with a level of every other factor. At τ = 1, where the axis begins: how often it is the fastest. A run that "
-            "never gets there has an infinite ratio, so curves need not reach 100%. In brackets: area under the curve up "
-            f"to {last:g}, 1 for a level that is always fastest. With other levels beside it a level has another profile."
+        canvas = draw_panels(
+            panels[shown], ticks, tr("τ: times the fewest steps"), tr("problems within τ"), tr("share at τ")
         )
-        alt = f"{title}. Share of problems on which a level is fastest: {listed(best)}. Within {last:g} times: {listed(within)}."
+        title = tr("Performance profiles") + number
+        caption = tr(
+            "Most often the fastest, or as fast: {list}. Each curve is the share of problems on which a level gets to the target "
+            "({target}) within τ times the steps of the factor's fastest level; a problem is a seed with a level of every "
+            "other factor. At τ = 1, where the axis begins: how often it is the fastest. A run that never gets there has an "
+            "infinite ratio, so curves need not reach 100%. In brackets: area under the curve up to {last:g}, 1 for a level "
+            "that is always fastest. With other levels beside it a level has another profile.",
+            list=joined(soonest),
+            target=target,
+            last=last,
+        )
+        alt = tr(
+            "{title}. Share of problems on which a level is fastest: {best}. Within {last:g} times: {within}.",
+            title=title,
+            best=listed(best),
+            last=last,
+            within=listed(within),
+        )
         found.append(Figure(f"profiles{name}", svg_of(canvas), title, caption, alt, "profiles"))
     return found
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from trainatlas.report.blocks import Section, Table
 from trainatlas.report.findings import arm_name
-from trainatlas.report.wording import percent
+from trainatlas.report.language import mark, tr
+from trainatlas.report.wording import percent, word
 from trainatlas.study.config import Study
 from trainatlas.study.planning import MEASURED_STAGES
 
@@ -21,7 +22,9 @@ EXPLORER = "explorer"
 LISTED = 10
 """Trials of each end that are listed."""
 
-_HEADER = ("#", "trial", "stage", "arm", "status", "rate", "seed", "validation", "test")
+_HEADER = (
+    "#", mark("trial"), mark("stage"), mark("arm"), mark("status"), mark("rate"), mark("seed"), mark("validation"), mark("test"),
+)  # fmt: skip
 
 
 def trials_section(study: Study, trials: pd.DataFrame) -> Section:
@@ -39,23 +42,29 @@ def trials_section(study: Study, trials: pd.DataFrame) -> Section:
         ["final_validation_accuracy", "trial_id"], ascending=[False, True], na_position="last", ignore_index=True
     )
     if len(ranked) <= 2 * LISTED:
-        tables = [_table(study, f"The {len(ranked):,} trials by validation accuracy", ranked.iterrows())]
+        tables = [
+            _table(study, tr("The {number:,} trials by validation accuracy", number=len(ranked)), ranked.iterrows())
+        ]
     else:
         best, worst = (list(rows.iterrows()) for rows in (ranked.head(LISTED), ranked.tail(LISTED)))
         tables = [
-            _table(study, f"The {LISTED} trials with the best validation accuracy", best),
-            _table(study, f"The {LISTED} with the worst", worst),
+            _table(study, tr("The {number} trials with the best validation accuracy", number=LISTED), best),
+            _table(study, tr("The {number} with the worst", number=LISTED), worst),
         ]
-    which = "final runs, random draws and winners of searches" if len(measured) else "runs"
-    return Section(
-        EXPLORER,
-        "Trials",
-        [
-            f"Every trial by itself. Where scripts run, the page shows all {len(trials):,} of them; tables, for print and for "
-            f"readers without scripts, rank the {len(ranked):,} {which}."
-        ],
-        [*tables],
-    )
+    numbers = {"all": len(trials), "ranked": len(ranked)}
+    if len(measured):
+        text = tr(
+            "Every trial by itself. Where scripts run, the page shows all {all:,} of them; tables, for print and for readers "
+            "without scripts, rank the {ranked:,} final runs, random draws and winners of searches.",
+            **numbers,
+        )
+    else:
+        text = tr(
+            "Every trial by itself. Where scripts run, the page shows all {all:,} of them; tables, for print and for readers "
+            "without scripts, rank the {ranked:,} runs.",
+            **numbers,
+        )
+    return Section(EXPLORER, tr("Trials"), [text], [*tables])
 
 
 def _table(study: Study, title: str, rows: Iterable[tuple[object, pd.Series]]) -> Table:
@@ -63,9 +72,9 @@ def _table(study: Study, title: str, rows: Iterable[tuple[object, pd.Series]]) -
         (
             f"{int(str(position)) + 1:,}",
             row["trial_id"],
-            row["stage"],
+            word(row["stage"]),
             arm_name(study, row),
-            row["status"].replace("_", " "),
+            word(row["status"]),
             f"{row['learning_rate']:.3g}",
             str(row["seed"]),
             percent(row["final_validation_accuracy"]),
@@ -73,4 +82,4 @@ def _table(study: Study, title: str, rows: Iterable[tuple[object, pd.Series]]) -
         )
         for position, row in rows
     ]
-    return Table(title, _HEADER, cells, data="trials", text_columns=5)
+    return Table(title, tuple(map(tr, _HEADER)), cells, data="trials", text_columns=5)

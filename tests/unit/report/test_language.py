@@ -1,17 +1,27 @@
 """Everything fixed that a report says comes from its catalogue, and each catalogue is whole."""
 
 import base64
+import html
 import importlib.util
+import logging
 import re
 import string
 from gettext import NullTranslations
 from pathlib import Path
 from types import ModuleType
 
+import pikepdf
 import pytest
+from matplotlib.font_manager import fontManager
 
+from trainatlas.catalogue import TABLES
 from trainatlas.report import language
+from trainatlas.report.drawing import canvas_of, svg_of
 from trainatlas.report.language import messages_of, speaking, spoken, tr, trn
+from trainatlas.report.render import write_report
+from trainatlas.report.wording import level_name
+from trainatlas.study.storage import read_json
+from trainatlas.study.trial import FACTORS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -73,18 +83,26 @@ def test_a_language_is_spoken_within_and_no_longer():
 
 
 class Bracketed(NullTranslations):
-    """Says everything in brackets, so that what does not come from a catalogue stands out."""
+    """Says everything in brackets, so that what does not come from a catalogue stands out, and keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str | tuple[str, str]] = set()
 
     def gettext(self, message: str) -> str:
+        self.asked.add(message)
         return f"⟦{message}⟧"
 
     def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        self.asked.add((msgid1, msgid2))
         return f"⟦{msgid1 if n == 1 else msgid2}⟧"
 
 
 @pytest.fixture
 def bracketed(monkeypatch):
-    monkeypatch.setattr(language, "_translations", lambda code: Bracketed())
+    translations = Bracketed()
+    monkeypatch.setattr(language, "_translations", lambda code: translations)
+    return translations
 
 
 def outside_brackets(text: str) -> str:
@@ -94,13 +112,85 @@ def outside_brackets(text: str) -> str:
     return text
 
 
-def words_of(html: str) -> str:
+def words_of(page: str) -> str:
     """Return what a page says: its texts, those for screen readers, and those in drawings."""
-    html = re.sub(r"<(style|script)[^>]*>.*?</\1>", " ", html, flags=re.DOTALL)
-    spoken_only = " ".join(re.findall(r'(?:alt|aria-label|title)="([^"]*)"', html))
+    page = re.sub(r"<(style|script)[^>]*>.*?</\1>", " ", page, flags=re.DOTALL)
+    spoken_only = " ".join(re.findall(r'(?:alt|aria-label|title)="([^"]*)"', page))
     drawings = " ".join(
         text
-        for drawing in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", html)
+        for drawing in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)
         for text in re.findall(r"<text[^>]*>([^<]*)<", base64.b64decode(drawing).decode())
     )
-    return " ".join([re.sub(r"<[^>]+>", " ", html), spoken_only, drawings])
+    return html.unescape(" ".join([re.sub(r"<[^>]+>", " ", page), spoken_only, drawings]))
+
+
+NOT_YET = ("pairwise", "search")
+"""Sections that are not translated yet."""
+NAMES = {"#", *(level_name(level) for factor in FACTORS for level in TABLES[factor])}
+"""What is asked for and in no catalogue, since it is a name in every language."""
+
+
+def chapters(page: str) -> list[str]:
+    """Return a page in parts: what is before the first section, and the sections that are translated, without the explorer."""
+    first, *sections = re.split('(?=<section class="chapter" id=)', page)
+    kept = [section for section in sections if not any(f'class="chapter" id="{name}"' in section for name in NOT_YET)]
+    contents = re.compile("|".join(f'<li><a href="#{name}">.*?</a>' for name in NOT_YET))
+    explorer = re.compile('<noscript>.*?(?=<div class="block")', re.DOTALL)
+    return [contents.sub("", first), *(explorer.sub("", section) for section in kept)]
+
+
+def test_no_word_of_a_report_is_outside_the_catalogue(bracketed, built_report, translations, tmp_path):
+    study = built_report.study
+    page, _ = write_report(study, built_report.results, tmp_path)
+    said = outside_brackets(words_of(" ".join(chapters(page.read_text(encoding="utf-8")))))
+    provenance = read_json(built_report.results / "provenance.json", "test")
+    hardware = provenance["hardware"]
+    names = [
+        study.title,
+        study.question,
+        *(entry.source for factor in FACTORS for entry in TABLES[factor].values() if entry.source != "-"),
+        *(f"{name} {version}" for name, version in provenance["packages"].items()),
+        *(f"{sample.name}:" for sample in study.samples),
+    ]
+    said = " ".join(said.split())
+    for name in sorted(names, key=len, reverse=True):
+        said = said.replace(name, "")
+    said = re.sub(r"\b(tables/)?\w+\.csv\b|\b[0-9a-f]{12,}\b|\bSHA-256\b", "", said)
+    known = {"trainatlas", "digits", "Python", "MiB", provenance["source"]["commit"], *hardware["training_devices"]}
+    assert set(re.findall("[A-Za-z]{3,}", said)) - known == set()
+    in_catalogue = {message.id for message in translations.said()}
+    reasons = {rule.reason for rule in study.exclude}
+    assert bracketed.asked - in_catalogue - NAMES == reasons
+
+
+HANGUL = re.compile("[가-힣]")
+
+
+def test_a_report_in_korean(built_report, tmp_path, caplog, recwarn):
+    study = built_report.study.model_copy(update={"language": "ko"})
+    page, document = write_report(study, built_report.results, tmp_path)  # refuses a document that lacks a character
+    text = page.read_text(encoding="utf-8")
+    assert '<html lang="ko">' in text
+    for part in chapters(text)[1:]:
+        told = re.findall("<(?:h2|h3|figcaption)>(.*?)</", part, re.DOTALL)
+        assert told and all(HANGUL.search(each) for each in told), told
+    drawn = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "figures").glob("*.svg")}
+    for name in ("variance_shares", "differences", "loss_level", "time_to_target", "survival", "rates", "units"):
+        assert any(HANGUL.search(label) for label in re.findall("<text[^>]*>([^<]*)<", drawn[name])), name
+        assert "'DejaVu Sans', 'NanumGothic'" in drawn[name]
+    assert [record for record in caplog.records if record.name.startswith("matplotlib")] == []
+    assert [warning for warning in recwarn if "Glyph" in str(warning.message)] == []
+    with pikepdf.open(document) as pdf:
+        assert str(pdf.Root.Lang) == "ko"
+        with pdf.open_outline() as outline:
+            assert "읽는 법" in [part.title for top in outline.root for part in (top, *top.children)]
+
+
+def test_where_there_is_no_korean_font_drawings_do_without_and_without_complaint(monkeypatch, caplog):
+    monkeypatch.setattr(fontManager, "ttflist", [font for font in fontManager.ttflist if "Nanum" not in font.name])
+    canvas, axes = canvas_of(1, 1, 2.0)
+    axes[0, 0].set_title("A title", fontweight="bold", fontsize=11.25)
+    with caplog.at_level(logging.WARNING, "matplotlib"):
+        drawing = svg_of(canvas)
+    assert "'DejaVu Sans'" in drawing and "Nanum" not in drawing
+    assert caplog.records == []
