@@ -38,7 +38,7 @@ def distribution(final: pd.DataFrame, study: Study) -> Figure:
     runs = {pair: final.loc[final[pair[0]] == pair[1], "test_accuracy"] for pair in levels}
     levels = [pair for pair in levels if len(runs[pair])]
     labels = [(factor, level_name(level)) for factor, level in levels]
-    canvas, axes = canvas_of(1, 1, 0.8 + 1.25 * rows_high(labels), share=False)
+    canvas, axes = canvas_of(1, 1, 0.8 + rows_high(labels), share=False)
     axis = axes[0, 0]
     places = rows_by_factor(axis, labels)
     tidy = pd.concat(
@@ -112,7 +112,7 @@ def forest(cells: pd.DataFrame, study: Study, best: int, worst: int) -> Figure:
             "seeds holds zero.",
             accuracy=percent(first["test_accuracy"]),
             interval=percent_interval(first["low"], first["high"]),
-            tied=int(_tied(cells).sum()) - 1,
+            tied=int(tied(cells).sum()) - 1,
             others=len(cells) - 1,
         ),
         tr("The first {best} arms by validation accuracy and the last {worst}.", best=best, worst=worst)
@@ -128,7 +128,7 @@ def forest(cells: pd.DataFrame, study: Study, best: int, worst: int) -> Figure:
 
 
 def _arms_of(axis: Axes, arms: pd.DataFrame, study: Study) -> None:
-    for place, (alike, row) in enumerate(zip(_tied(arms), arms.to_dict("records"), strict=True)):
+    for place, (alike, row) in enumerate(zip(tied(arms), arms.to_dict("records"), strict=True)):
         color = PALETTE[0] if alike else PALETTE[1]
         if not math.isnan(row["low"]):
             ends = [max(row["low"], 0), min(row["high"], 1)]
@@ -151,7 +151,7 @@ def _arm(row: dict[Any, Any], study: Study) -> str:
     return text if len(text) <= FOREST_LABEL else text[: FOREST_LABEL - 1] + "…"
 
 
-def _tied(cells: pd.DataFrame) -> np.ndarray:
+def tied(cells: pd.DataFrame) -> np.ndarray:
     """Return which arms cannot be told apart from the first; without an interval, none can."""
     return ~((cells["behind_low"] > 0) | (cells["behind_high"] < 0)).to_numpy()
 

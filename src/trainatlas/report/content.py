@@ -13,6 +13,8 @@ import pandas as pd
 
 from trainatlas.catalogue import TABLES
 from trainatlas.report import figures
+from trainatlas.report.accuracy import accuracy_section
+from trainatlas.report.accuracy_figures import dead_against_accuracy
 from trainatlas.report.blocks import Content, Figure, Section, Table
 from trainatlas.report.comparisons import pairwise_section
 from trainatlas.report.data import data_table, split_in_words
@@ -43,7 +45,6 @@ from trainatlas.study.samples import GridSample
 from trainatlas.study.sampling import grid_cells
 
 LISTED_TRIALS = 30
-LISTED_ARMS = 16
 LISTED_ROWS = 200
 """Rows that any table of the report has at most; the rest is in the tables beside it."""
 
@@ -86,7 +87,7 @@ def build_content(
             *([lambda: layer_section(study, tables)] if len(tables["layer_gains"]) else []),
             lambda: _convergence(study, final, tables),
             *([lambda: time_section(study, tables)] if len(tables["survival"]) else []),
-            lambda: _accuracy(study, tables),
+            lambda: accuracy_section(study, final, tables),
             lambda: _rates(study, tables, provenance),
         ]
     if len(draws):
@@ -175,6 +176,11 @@ def _units(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
         [],
         [
             figures.units(table, study),
+            *(
+                [dead_against_accuracy(tables["cells"], tables["dead_units"], study)]
+                if len(tables["dead_units"])
+                else []
+            ),
             Table(
                 tr("Dead and saturated shares by layer"),
                 (
@@ -272,83 +278,6 @@ def _seconds(study: Study, convergence: pd.DataFrame) -> list[Table]:
             text_columns=2,
         )
     ]
-
-
-def _accuracy(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
-    levels, cells = tables["levels"], tables["cells"]
-    rows = [
-        (
-            factor_name(row["factor"]),
-            level_name(row["level"]),
-            percent(row["mean"]),
-            percent_interval(row["low"], row["high"]),
-            percent(row["decile_1"]),
-            percent(row["median"]),
-            percent(row["decile_9"]),
-            percent(row["best_cell"]),
-            percent(row["dead_fraction"]),
-            tr("{part:,} of {all:,}", part=row["diverged"], all=row["trials"]),
-        )
-        for _, row in levels.iterrows()
-    ]
-    listed = cells if len(cells) <= 2 * LISTED_ARMS else cells.head(LISTED_ARMS)
-    blocks: list[Figure | Table] = [
-        Table(
-            tr("Test accuracy by level"),
-            (
-                tr("factor"),
-                tr("level"),
-                tr("mean"),
-                tr("95% interval"),
-                "10%",
-                tr("median"),
-                "90%",
-                tr("best arm"),
-                tr("dead units"),
-                tr("diverged"),
-            ),
-            rows,
-            tr(
-                "Mean and interval over seeds; 10%, median and 90% over all final runs; best arm: the level's combination "
-                "with the best validation accuracy."
-            ),
-            "levels",
-            text_columns=2,
-        ),
-        _arms(study, tr("The {number} arms with the best validation accuracy", number=len(listed)), listed, 1),
-    ]
-    if len(listed) < len(cells):
-        tail = cells.tail(LISTED_ARMS // 2)
-        title = tr("The {number} arms with the worst", number=len(tail))
-        blocks.append(_arms(study, title, tail, len(cells) - len(tail) + 1))
-    text = tr("All {arms:,} arms are in the table behind these: one row each.", arms=len(cells))
-    return Section("accuracy", tr("Accuracy"), [text], blocks)
-
-
-def _arms(study: Study, title: str, cells: pd.DataFrame, first: int) -> Table:
-    rows = [
-        (
-            str(first + position),
-            *(level_name(row[factor]) for factor in study.varied),
-            f"{row['learning_rate']:.3g}" + (" *" if row["at_edge"] else ""),
-            percent(row["validation_accuracy"]),
-            percent(row["test_accuracy"]),
-            percent_interval(row["low"], row["high"]),
-            percent(row["dead_fraction"]),
-        )
-        for position, (_, row) in enumerate(cells.iterrows())
-    ]
-    header = (
-        "#",
-        *map(factor_name, study.varied),
-        tr("rate"),
-        tr("validation"),
-        tr("test"),
-        tr("95% interval"),
-        tr("dead"),
-    )
-    note = tr("* the rate lies at the end of its range.")
-    return Table(title, header, rows, note, "cells", text_columns=1 + len(study.varied))
 
 
 def _rates(study: Study, tables: dict[str, pd.DataFrame], provenance: dict[str, Any]) -> Section:

@@ -196,7 +196,7 @@ def loss_curves(curves: pd.DataFrame, study: Study, scope: str) -> Figure:
         axis.set_yscale("log")
         axis.tick_params(labelbottom=True)
         axis.set_xlabel(tr("optimizer steps"))
-        level_legend(axis, study.factors[factor], loc="best", fontsize=7)
+        level_legend(axis, study.factors[factor], loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
     finite = shown["decile_9"].replace(np.inf, np.nan)
     axes[0, 0].set_ylim(shown["decile_1"].min() * 0.8, min(finite.quantile(0.99) * 1.3, 12))
     for axis in axes[:, 0]:

@@ -27,6 +27,8 @@ PANEL_LEVELS = 6
 PANELS = 6
 """Panels of a figure, at most: as many as fit a page."""
 _WRAPPED = 22
+_PANEL = 1.5
+"""Inches of a panel with its title and ticks: three rows of six levels leave room for a section's head on their page."""
 _LINE = 0.135
 """Inches from one row under the axis to the next."""
 _FIRST = 0.5
@@ -121,7 +123,7 @@ def draw_panels(
     columns = min(len(panels), 2)
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     deepest = [max(panel.lines for panel in row) for row in rows]
-    canvas, axes = canvas_of(len(rows), columns, sum(1.8 + _LINE * lines for lines in deepest), share=False)
+    canvas, axes = canvas_of(len(rows), columns, sum(_PANEL + _LINE * lines for lines in deepest), share=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     for axis, panel in zip(axes.flat, panels, strict=False):
