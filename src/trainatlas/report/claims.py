@@ -431,10 +431,10 @@ def _literature(literature: pd.DataFrame) -> Section:
     for row in literature.to_dict("records"):
         ran = row["agreement"] != "not comparable"
         ours = f"{retold(row['case'])}: {measured(row | {'verdict': row['agreement']})}" if ran else "–"
-        figure = tr(row["figure"])
+        figure, source, agrees, differs = (tr(row[name]) for name in ("figure", "source", "agreement", "reason"))
         if row["single_run"]:
             figure = tr("{figure} (single runs)", figure=figure)
-        rows.append((row["claim"] or "–", figure, tr(row["source"]), ours, tr(row["agreement"]), tr(row["reason"])))
+        rows.append((row["claim"] or "–", figure, source, ours, agrees, differs))
     counts = literature["agreement"].value_counts()
     said = joined(
         [tr("{number} {agreement}", number=number, agreement=tr(str(word))) for word, number in counts.items()]
