@@ -1,17 +1,17 @@
 """Everything fixed that a report says comes from its catalogue, and each catalogue is whole."""
 
-import base64
 import importlib.util
 import re
 import string
-from gettext import NullTranslations
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from trainatlas.claims.config import load_claims
 from trainatlas.report import language
-from trainatlas.report.language import messages_of, speaking, spoken, tr, trn
+from trainatlas.report.language import WORDED_IN, messages_of, retold, speaking, spoken, tr, trn
+from trainatlas.study.texts import worded
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -72,35 +72,36 @@ def test_a_language_is_spoken_within_and_no_longer():
     assert tr("never") == "never"
 
 
-class Bracketed(NullTranslations):
-    """Says everything in brackets, so that what does not come from a catalogue stands out."""
-
-    def gettext(self, message: str) -> str:
-        return f"⟦{message}⟧"
-
-    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
-        return f"⟦{msgid1 if n == 1 else msgid2}⟧"
+def test_what_our_claims_file_says_is_said_in_every_language():
+    claims = load_claims(ROOT / "benchmarks" / "claims.yaml").claims
+    with speaking("ko"):
+        for text in (claims.title, *claims.chapters.values(), *(claim.statement for claim in claims.claims)):
+            assert re.search("[가-힣]", tr(text)), text
 
 
-@pytest.fixture
-def bracketed(monkeypatch):
-    monkeypatch.setattr(language, "_translations", lambda code: Bracketed())
+def test_texts_of_tables_are_told_apart_from_their_values_and_retold(translations):
+    for code, catalogue in translations.catalogues().items():
+        texts = [
+            message.id for message in catalogue if any(place.startswith(WORDED_IN) for place, _ in message.locations)
+        ]
+        assert len(texts) > 50
+        for text in texts:
+            values = {name: f"v{number}" for number, (name, _) in enumerate(sorted(fields(text)))}
+            assert len(values) == text.count("{") and not any(spec for _, spec in fields(text)), text
+            with speaking(code):
+                assert retold(worded(text, **values)) == tr(text, **values)
+            assert retold(worded(text, **values)) == worded(text, **values)
 
 
-def outside_brackets(text: str) -> str:
-    """Return what of a text is in no brackets; brackets may hold brackets."""
-    while (shorter := re.sub(r"⟦[^⟦⟧]*⟧", "", text)) != text:
-        text = shorter
-    return text
-
-
-def words_of(html: str) -> str:
-    """Return what a page says: its texts, those for screen readers, and those in drawings."""
-    html = re.sub(r"<(style|script)[^>]*>.*?</\1>", " ", html, flags=re.DOTALL)
-    spoken_only = " ".join(re.findall(r'(?:alt|aria-label|title)="([^"]*)"', html))
-    drawings = " ".join(
-        text
-        for drawing in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", html)
-        for text in re.findall(r"<text[^>]*>([^<]*)<", base64.b64decode(drawing).decode())
-    )
-    return " ".join([re.sub(r"<[^>]+>", " ", html), spoken_only, drawings])
+def test_values_of_a_text_are_retold_too_and_what_nobody_worded_stays():
+    with speaking("ko"):
+        assert retold("tiny has no coarse or fine runs") == f"tiny에 {tr('coarse')} 또는 {tr('fine')} 실행이 없다"
+        assert retold("digits, linear classifier") == f"digits, {tr('linear classifier')}"
+        assert retold("parameters a unit of layer 2 of mlp(depth=2, width=6), maxout(k=3)") == tr(
+            "parameters a unit of layer {number} of {network}, {activation}",
+            number="2",
+            network="mlp(depth=2, width=6)",
+            activation="maxout(k=3)",
+        )
+        for text in ("", "mlp(depth=2, width=64)", "clothes", "claim", "{sic} 100 %"):
+            assert retold(text) == text
