@@ -7,6 +7,8 @@ from trainatlas.report import language
 
 
 @pytest.fixture
-def bracketed(monkeypatch: pytest.MonkeyPatch) -> None:
+def bracketed(monkeypatch: pytest.MonkeyPatch) -> Bracketed:
     """Let reports say everything in brackets, whatever their language."""
-    monkeypatch.setattr(language, "_translations", lambda code: Bracketed())
+    translations = Bracketed()
+    monkeypatch.setattr(language, "_translations", lambda code: translations)
+    return translations

@@ -13,7 +13,7 @@ import pikepdf
 import pytest
 import yaml
 
-from brackets import outside_brackets, words_of
+from brackets import Bracketed, outside_brackets, words_of
 from cases import naming
 from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet, load_claims
@@ -257,7 +257,7 @@ def of_every_kind(told: Told) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def test_all_but_names_and_numbers_comes_from_the_catalogue(told: Told, bracketed: None) -> None:
+def test_all_but_names_and_numbers_comes_from_the_catalogue(told: Told, bracketed: Bracketed) -> None:
     claim_set = told.claim_set.in_language("ko")
     with speaking("ko"):
         content = claims_content(claim_set, of_every_kind(told), "digest")
