@@ -7,6 +7,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 STUDY ?= benchmarks/digits.yaml
 # One of the study's profiles: make report STUDY=benchmarks/cifar10.yaml PROFILE=quick
 PROFILE ?=
+# What reports are written in, other than their files say: make report REPORT_LANGUAGE=ko
+REPORT_LANGUAGE ?=
 NAME = $(basename $(notdir $(STUDY)))$(if $(PROFILE),-$(PROFILE))
 # More words for Snakemake: make report SNAKEMAKE_ARGS="--profile profiles/slurm"
 SNAKEMAKE_ARGS ?= --cores all
@@ -33,11 +35,11 @@ setup-dev: ## the same, and what the tests need from the system
 
 report: setup ## train, analyse and write the report of STUDY (default benchmarks/digits.yaml)
 	@test -f "$(STUDY)" || { echo "make report: there is no study $(STUDY); at hand: $(wildcard benchmarks/*.yaml)" >&2; exit 2; }
-	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --config study="$(STUDY)" profile="$(PROFILE)"
+	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --config study="$(STUDY)" profile="$(PROFILE)" language="$(REPORT_LANGUAGE)"
 	@printf '%s\n' "reports/$(NAME)/index.html" "reports/$(NAME)/report.pdf"
 
 claims: setup ## train the studies that the lecture notes' claims rest on, and give verdicts (quick editions)
-	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) claims --config profile=quick
+	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) claims --config profile=quick language="$(REPORT_LANGUAGE)"
 	@printf '%s\n' reports/claims-quick/index.html reports/claims-quick/report.pdf
 
 # A file's tests run in one process, so that what they share is built once; the long ones come first.

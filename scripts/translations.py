@@ -1,15 +1,20 @@
 """Bring the catalogues of the report's languages up to date with what the report says: `make translations`.
 
+That is what its own code, templates and scripts say, what the tables of claims are worded in, and what our claims file says.
+
 New texts are added without a translation, which the tests do not let pass; texts that are no longer said are taken out.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import yaml
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
@@ -20,7 +25,9 @@ from trainatlas.catalogue import TABLES
 from trainatlas.study.trial import FACTORS
 
 ROOT = Path(__file__).resolve().parents[1]
-REPORT = ROOT / "src" / "trainatlas" / "report"
+PACKAGE = ROOT / "src" / "trainatlas"
+REPORT, WORDED = PACKAGE / "report", PACKAGE / "claims"
+CLAIMS = ROOT / "benchmarks" / "claims.yaml"
 LANGUAGES = REPORT / "languages"
 
 _CALLS = {"tr": None, "trn": (1, 2)}
@@ -30,6 +37,8 @@ _KINDS = {
     ".js": ("javascript", {"tr": None}),
 }
 """How each kind of file is read, and the functions of `trainatlas.report.language` whose texts are said: which arguments."""
+_WORD = re.compile("[a-z]{2}")
+"""What a source has that is more than the number of a document."""
 _HEADER = r"""msgid ""
 msgstr ""
 "Project-Id-Version: trainatlas\n"
@@ -43,11 +52,22 @@ msgstr ""
 
 
 def said() -> Catalog:
-    """Return everything that reports say: from code, templates, scripts and tables, with the files that say it."""
+    """Return everything that reports say, with the files that say it."""
     catalogue = Catalog()
-    for name, text in (*_marked_texts(), *_texts_of_tables()):
-        catalogue.add(text, locations=[(name, 0)])
+    for place, text in _texts():
+        catalogue.add(text, locations=[(place, 0)])
     return catalogue
+
+
+def _texts() -> Iterator[tuple[str, str | tuple[str, ...]]]:
+    for path in sorted(REPORT.rglob("*")):
+        if path.suffix in _KINDS:
+            yield from ((path.name, text) for text in _extracted(path, *_KINDS[path.suffix]))
+    for path in sorted(WORDED.rglob("*.py")):
+        place = path.relative_to(PACKAGE).as_posix()  # by which `retold` knows them
+        yield from ((place, text) for text in _extracted(path, "python", {"worded": None}))
+    yield from _texts_of_tables()
+    yield from ((CLAIMS.name, text) for text in _claimed() if text)
 
 
 def _texts_of_tables() -> Iterator[tuple[str, str]]:
@@ -61,13 +81,27 @@ def _texts_of_tables() -> Iterator[tuple[str, str]]:
         yield "diagnosis.py", rule.meaning
 
 
-def _marked_texts() -> Iterator[tuple[str, str | tuple[str, ...]]]:
-    for path in sorted(REPORT.rglob("*")):
-        if path.suffix in _KINDS:
-            kind, calls = _KINDS[path.suffix]
-            source = io.BytesIO(path.read_bytes())
-            for _, text, _, _ in extract(kind, source, calls, options={"encoding": "utf-8", "silent": "false"}):
-                yield path.name, text
+def _extracted(path: Path, kind: str, calls: dict[str, Any]) -> Iterator[str | tuple[str, ...]]:
+    source = io.BytesIO(path.read_bytes())
+    for _, text, _, _ in extract(kind, source, calls, options={"encoding": "utf-8", "silent": "false"}):
+        yield text
+
+
+def _claimed() -> Iterator[str]:
+    """Return what our claims file says in words."""
+    given = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
+    yield given["title"]
+    yield from given["chapters"].values()
+    for claim in given["claims"]:
+        yield claim["statement"]
+        yield from (part["what"] for part in claim.get("parts", ()))
+        yield claim.get("limits", "")
+    for published in given["literature"]:
+        yield published["figure"]
+        yield published.get("differs", "")
+    for each in (*given["claims"], *given["literature"]):
+        if _WORD.search(each["source"]):
+            yield each["source"]
 
 
 def catalogues() -> dict[str, Catalog]:

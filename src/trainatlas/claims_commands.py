@@ -91,12 +91,18 @@ def report(
     results: Results = _RESULTS,
     reports: Annotated[Path, typer.Option(help="Folder under which reports lie.")] = Path("reports"),
     profile: Profile = None,
+    language: Annotated[
+        str | None, typer.Option(help="What the report is written in, en or ko; otherwise as the file says.")
+    ] = None,
 ) -> None:
     """Write the report on claims: one HTML file and one PDF."""
     from trainatlas.claims.config import load_claims
     from trainatlas.report.render import write_claims_report
+    from trainatlas.study.config import language_asked
 
     claim_set = load_claims(claims, profile)
+    if language is not None:
+        claim_set = claim_set.in_language(language_asked(language, "--language "))
     for path in write_claims_report(claim_set, results / claim_set.name, reports / claim_set.name):
         typer.echo(path)
 

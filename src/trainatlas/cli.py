@@ -49,6 +49,9 @@ PackMinutes = Annotated[
         help="Predicted minutes of a pack for a scheduler; 0: packs for this machine's workers.",
     ),
 ]
+LanguageOption = Annotated[
+    str | None, typer.Option(help="What the report is written in, en or ko; otherwise as the file says.")
+]
 
 
 @app.command()
@@ -255,13 +258,16 @@ def report(
     results: Results = RESULTS,
     reports: Annotated[Path, typer.Option(help="Folder under which each study's report lies.")] = Path("reports"),
     profile: Profile = None,
+    language: LanguageOption = None,
 ) -> None:
     """Write the study's report: one HTML file and one PDF."""
     from trainatlas.catalogue import TABLES
     from trainatlas.report.render import write_report
-    from trainatlas.study.config import load_study
+    from trainatlas.study.config import language_asked, load_study
 
     checked = load_study(study, TABLES, profile)
+    if language is not None:
+        checked = checked.model_copy(update={"language": language_asked(language, "--language ")})
     for path in write_report(checked, results / checked.name, reports / checked.name):
         typer.echo(path)
 

@@ -25,7 +25,7 @@ from trainatlas.scheduler import RELEASE, check_scheduler, release
 from trainatlas.study import user_code
 from trainatlas.study.attempts import given_up
 from trainatlas.study.checksums import damaged_packs, forget_pack, put_aside
-from trainatlas.study.config import FULL, Study, load_study
+from trainatlas.study.config import FULL, Study, language_asked, load_study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
 from trainatlas.study.growth import growth
@@ -36,6 +36,7 @@ from trainatlas.study.trial import TRAINING_VERSION
 DEFAULTS = {
     "study": "benchmarks/digits.yaml",
     "profile": "",
+    "language": "",
     "claims": "benchmarks/claims.yaml",
     "memory": "4000",
     "device": "auto",
@@ -67,6 +68,8 @@ class Settings:
         The study that `all` makes the report of.
     claim_set
         The claims that `claims` gives verdicts on; None where there is no such file.
+    language
+        What reports are written in; empty: what the files of studies and claims say.
     """
 
     study: StudyFile
@@ -79,6 +82,7 @@ class Settings:
     pack_minutes: float
     scratch: str
     container: str
+    language: str
 
     @cached_property
     def files(self) -> dict[str, StudyFile]:
@@ -94,6 +98,11 @@ class Settings:
         """Return what the commands are told of a study's profile."""
         profile = self.files[name].profile
         return f"--profile {profile}" if profile not in ("", FULL) else ""
+
+    @property
+    def language_option(self) -> str:
+        """What the commands that write reports are told of the language."""
+        return f"--language {self.language}" if self.language else ""
 
     def results_of(self, name: str) -> Path:
         """Return the folder of a study's results."""
@@ -175,6 +184,8 @@ def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -
             )
         if values["device"] not in DEVICES:
             raise UserError(f"--config device={values['device']}; allowed: {', '.join(DEVICES)}")
+        if values["language"]:
+            language_asked(values["language"], "--config language=")
         if (allow_large := values["allow_large"].lower()) not in ("true", "false"):
             raise UserError(f"--config allow_large={values['allow_large']}; allowed: true or false")
         if allow_large == "true":
@@ -196,6 +207,7 @@ def settle_config(config: dict[str, Any], on_error: Callable[[str], NoReturn]) -
             minutes,
             values["scratch"],
             values["container"],
+            values["language"],
         )
     except UserError as error:
         on_error(f"trainatlas: {error}")

@@ -1,5 +1,6 @@
 """Claims under Snakemake: one command runs the studies and experiments that they ask for and ends in verdicts and a report."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,10 @@ def test_claims_run_to_verdicts_and_an_edited_margin_judges_anew_and_trains_noth
 
     again = place.run("claims", "--dry-run", settings=settings)
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+
+    korean = place.run("claims", "--dry-run", settings=(*settings, "language=ko"))
+    rules = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", korean.stdout, re.MULTILINE)
+    assert set(rules) == {"claims_report", "claims"}, korean.stdout
 
     tables = sorted([*tmp_path.glob("results/*/raw/*/*.csv"), *tmp_path.glob("results/claims/measured/*.csv")])
     before = {path: path.stat().st_mtime_ns for path in tables}

@@ -118,6 +118,19 @@ def test_another_number_of_cores_leaves_nothing_to_do(copied: Place) -> None:
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
+def test_another_language_writes_the_report_anew_and_nothing_else(undisturbed: Place, copied: Place) -> None:
+    done = undisturbed.run("--dry-run", settings=("language=ko",))
+    assert done.returncode == 0, done.stderr
+    assert set(re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", done.stdout, re.MULTILINE)) == {"report", "all"}
+
+    before = {path: path.stat().st_mtime_ns for path in copied.results.rglob("*.csv")}
+    page = copied.report / "index.html"
+    page.unlink()  # Snakemake knows nothing of a copy, neither what made it
+    copied.finish(settings=("language=ko",))
+    assert '<html lang="ko">' in page.read_text(encoding="utf-8")
+    assert {path: path.stat().st_mtime_ns for path in copied.results.rglob("*.csv")} == before
+
+
 def test_an_edited_rule_trains_nothing(undisturbed: Place, tmp_path: Path) -> None:
     """Nor does other code: what training yields is told by TRAINING_VERSION. By Snakemake's own triggers the edit counts."""
     code = tmp_path / "code"

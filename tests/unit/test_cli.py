@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
+
+from trainatlas.cli import app
+from trainatlas.report import render as rendering
 
 Command = Callable[..., Any]
 Content = dict[str, Any]
@@ -103,6 +107,26 @@ def test_a_stage_before_its_time_names_the_one_that_is_due(
 def test_a_pack_that_does_not_exist_is_named(tmp_path: Path, command: Command) -> None:
     pack = tmp_path / "0123456789ab.json"
     assert_one_line(command("train", pack, "--out", tmp_path / "raw"), pack, "no such file; `trainatlas plan` makes it")
+
+
+CLAIMS = {
+    "title": "Claims", "seeds": [1, 2, 3], "chapters": {"A": "Activations"}, "studies": {}, "language": "ko",
+    "claims": [{"id": "A12", "statement": "s", "source": "S0", "exact": True}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["report"], ["claims", "report"]], ids=["study", "claims"])
+def test_a_report_is_in_the_language_asked_for_and_else_in_that_of_the_file(
+    words: list[str], tiny: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    path = write(CLAIMS if "claims" in words else tiny | {"language": "ko"}, tmp_path)
+    written: list[str] = []
+    monkeypatch.setattr(rendering, "write_report", lambda study, *_: written.append(study.language) or ())
+    monkeypatch.setattr(rendering, "write_claims_report", lambda told, *_: written.append(told.claims.language) or ())
+    for options in ([], ["--language", "en"], ["--language", "ko"]):
+        assert CliRunner().invoke(app, [*words, str(path), *options]).exit_code == 0
+    assert written == ["ko", "en", "ko"]
+    assert_one_line(command(*words, path, "--language", "kr"), "--language kr; allowed: en, ko")
 
 
 def test_a_plan_made_twice_by_hand_says_how_large_it_is_and_writes_nothing_anew(

@@ -63,6 +63,13 @@ def test_settings_are_what_config_says_and_defaults_otherwise(
     assert list(tmp_path.iterdir()) == [study], "checking writes nothing"
 
 
+@pytest.mark.parametrize(("given", "option"), [(None, ""), ("ko", "--language ko"), ("en", "--language en")])
+def test_a_language_asked_for_is_told_to_what_writes_reports(given: str | None, option: str, study: Path) -> None:
+    settings = settle_config({"study": str(study), "language": given}, refuse)  # Snakemake reads an empty value as None
+    assert settings.language_option == option
+    assert "language" not in settings.foundations("tiny") and settings.profile_option("tiny") == ""
+
+
 def test_the_default_study_needs_no_config(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
     assert settle_config({}, refuse).study.name == "digits"
@@ -134,6 +141,7 @@ def test_a_folder_without_permission_is_refused(
     ("key", "value"),
     [
         ("device", "gpu"),
+        ("language", "kr"),
         ("progress", "often"),
         ("progress", "-1"),
         ("progress", "nan"),

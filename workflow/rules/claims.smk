@@ -70,10 +70,12 @@ rule claims_report:
         "../../environment.yml"
     params:
         profile=CLAIMS_PROFILE,
+        language=settings.language_option,
         results=lambda wildcards, input: Path(input.verdicts[0]).parents[1],
         reports=lambda wildcards, output: Path(output.html).parents[1],
     shell:
-        "trainatlas claims report {input.claims} {params.profile} --results {params.results} --reports {params.reports} 2> {log}"
+        "trainatlas claims report {input.claims} {params.profile} {params.language} "
+        "--results {params.results} --reports {params.reports} 2> {log}"
 
 
 rule claims:

@@ -30,7 +30,9 @@ rule report:
         "../../environment.yml"
     params:
         profile=profile_option,
+        language=settings.language_option,
         results=lambda wildcards, input: Path(input.trials).parents[1],
         reports=lambda wildcards, output: Path(output.html).parents[1],
     shell:
-        "trainatlas report {input.study} {params.profile} --results {params.results} --reports {params.reports} 2> {log}"
+        "trainatlas report {input.study} {params.profile} {params.language} "
+        "--results {params.results} --reports {params.reports} 2> {log}"

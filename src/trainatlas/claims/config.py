@@ -7,7 +7,7 @@ them, so `trainatlas.claims.evidence` checks that.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -345,6 +345,10 @@ class ClaimSet:
     def name(self) -> str:
         """Name of the folders of its results and its report."""
         return study_name(self.path, self.profile)
+
+    def in_language(self, language: Language) -> ClaimSet:
+        """Return the same with another language of the report."""
+        return replace(self, claims=self.claims.model_copy(update={"language": language}))
 
     @cached_property
     def studies(self) -> dict[str, StudyFile]:

@@ -14,6 +14,7 @@ from trainatlas.claims.feed import Feed, MissingEvidenceError, where
 from trainatlas.claims.metrics import metric
 from trainatlas.study.errors import UserError
 from trainatlas.study.levels import parse_level
+from trainatlas.study.texts import worded
 
 LEAST_SEEDS = 3
 """With fewer seeds there is no verdict."""
@@ -121,7 +122,13 @@ def paired(trials: pd.DataFrame, contrast: Contrast, others: Sequence[str]) -> p
         lacking = int((~both & there).sum())
         if lacking:
             raise MissingEvidenceError(
-                f"unequal pairs: of {int(there.sum())} pairs of {contrast.level} and {other} {lacking} lack one side"
+                worded(
+                    "unequal pairs: of {pairs} pairs of {level} and {other} {lacking} lack one side",
+                    pairs=int(there.sum()),
+                    level=contrast.level,
+                    other=other,
+                    lacking=lacking,
+                )
             )
         effects = (wide[contrast.level] - wide[other]).reindex(both[both].index).rename("effect").reset_index()
         against = f"against {other}" if len(contrast.against) > 1 else ""
@@ -135,6 +142,10 @@ def checked(found: Evidence) -> Evidence:
     rows = found.observations.dropna(subset="effect")
     seeds = rows["seed"].nunique()
     if seeds < LEAST_SEEDS:
-        raise MissingEvidenceError(f"{seeds} seed{'s' * (seeds != 1)}; at least {LEAST_SEEDS} are needed")
+        raise MissingEvidenceError(
+            worded("1 seed; at least {least} are needed", least=LEAST_SEEDS)
+            if seeds == 1
+            else worded("{seeds} seeds; at least {least} are needed", seeds=seeds, least=LEAST_SEEDS)
+        )
     rows = rows[["seed", "pair", "effect"]].sort_values(["seed", "pair"], ignore_index=True)
     return replace(found, observations=rows)

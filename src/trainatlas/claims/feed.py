@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 import pandas as pd
@@ -19,9 +19,13 @@ from trainatlas.analysis.tables import (
 from trainatlas.catalogue import TABLES
 from trainatlas.study.config import Study
 from trainatlas.study.levels import full_text
+from trainatlas.study.texts import worded
 from trainatlas.study.trial import FACTORS
 
 MADE_BY = "trainatlas aggregate"
+
+STAGES = (worded("tuning"), worded("final"), worded("random"), worded("coarse"), worded("fine"))
+"""The stages that claims ask for."""
 
 
 class MissingEvidenceError(Exception):
@@ -63,7 +67,8 @@ class Feed:
         """Return the trials of these stages; raises MissingEvidenceError where there are none."""
         found = self.trials[self.trials["stage"].isin(stages)]
         if found.empty:
-            raise MissingEvidenceError(f"{self.study.name} has no {' or '.join(stages)} runs")
+            wanted = reduce(lambda first, other: worded("{first} or {other}", first=first, other=other), stages)
+            raise MissingEvidenceError(worded("{study} has no {stages} runs", study=self.study.name, stages=wanted))
         return found
 
     @cached_property
@@ -98,6 +103,6 @@ def where(trials: pd.DataFrame, levels: dict[str, tuple[str, ...]]) -> pd.DataFr
     for factor, allowed in levels.items():
         absent = [level for level in allowed if not (trials[factor] == level).any()]
         if absent:
-            raise MissingEvidenceError(f"no run at {factor} {', '.join(absent)}")
+            raise MissingEvidenceError(worded("no run at {factor} {levels}", factor=factor, levels=", ".join(absent)))
         trials = trials[trials[factor].isin(allowed)]
     return trials

@@ -33,6 +33,7 @@ from trainatlas.claims.verdicts import (
 )
 from trainatlas.study.config import load_study
 from trainatlas.study.errors import UserError
+from trainatlas.study.texts import worded
 from trainatlas.train.records import names
 
 ALL_READINGS = READINGS | SEARCH_READINGS
@@ -163,7 +164,7 @@ def _rows(claim_set: ClaimSet, feeds: Mapping[str, Feed], measured: Path) -> Ite
 
 def _of_experiment(claim: Claim, number: int, path: Path) -> Iterator[Row]:
     if not path.exists():
-        yield Row(claim, number, "", "", None, f"{path.stem} was not measured")
+        yield Row(claim, number, "", "", None, worded("{experiment} was not measured", experiment=path.stem))
         return
     table = read_table(path, MEASURED_COLUMNS, "trainatlas claims measure")
     for case, own in table.groupby("case", sort=False):
@@ -175,7 +176,7 @@ def _of_experiment(claim: Claim, number: int, path: Path) -> Iterator[Row]:
 
 def _of_study(claim: Claim, number: int, claim_set: ClaimSet, name: str, feeds: Mapping[str, Feed]) -> Row:
     if name not in feeds:
-        return Row(claim, number, claim_set.studies[name].name, "", None, "the study has no results")
+        return Row(claim, number, claim_set.studies[name].name, "", None, worded("the study has no results"))
     feed, part = feeds[name], canonical(claim.parts[number - 1])
     try:
         found = evidence(part, feed) if part.reading is None else ALL_READINGS[part.reading](part, feed, feeds)

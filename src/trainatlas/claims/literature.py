@@ -9,6 +9,7 @@ import pandas as pd
 
 from trainatlas.claims.columns import LITERATURE_COLUMNS
 from trainatlas.claims.config import Published
+from trainatlas.study.texts import worded
 from trainatlas.train.records import names
 
 AGREEMENTS = ("agrees", "contradicts", "underpowered", "not comparable")
@@ -59,6 +60,7 @@ def compared(literature: Sequence[Published], verdicts: pd.DataFrame) -> pd.Data
             numbers = (row["effect"], row["low"], row["high"])
             rows.append((*head, row["study"], row["case"], row["scale"], row["unit"], *numbers, said, each.differs))
         if ran.empty:
-            why = "ours was not run" if len(ours) else each.differs or "ours measures nothing like it"
+            unlike = each.differs or worded("ours measures nothing like it")
+            why = worded("ours was not run") if len(ours) else unlike
             rows.append((*head, "", "", "", "", *(math.nan,) * 3, "not comparable", why))
     return pd.DataFrame(rows, columns=names(LITERATURE_COLUMNS))

@@ -17,6 +17,7 @@ from trainatlas.analysis.curve_signs import plateau_signs
 from trainatlas.analysis.diagnosis import rule
 from trainatlas.analysis.tables import TRIAL_COLUMNS
 from trainatlas.claims.feed import Feed, MissingEvidenceError
+from trainatlas.study.texts import worded
 
 BATCH_LOSS = "steps_to_batch_loss_"
 """What the name of a metric begins with that counts the steps to a loss of minibatches, such as steps_to_batch_loss_0.8."""
@@ -40,7 +41,7 @@ def metric(feed: Feed, trials: pd.DataFrame, name: str) -> pd.Series:
     if name in METRICS:
         return METRICS[name](feed, trials)
     if name not in trials or not is_numeric_dtype(trials[name]):
-        raise MissingEvidenceError(f"{feed.study.name} has no metric '{name}'")
+        raise MissingEvidenceError(worded("{study} has no metric '{metric}'", study=feed.study.name, metric=name))
     values = trials[name].astype("float64")
     if name.startswith(STEPS):
         values = values.fillna(np.inf).clip(upper=_budget(feed, trials)).clip(lower=1)

@@ -21,6 +21,7 @@ from trainatlas.claims.metrics import metric
 from trainatlas.study.errors import UserError
 from trainatlas.study.levels import parse_level
 from trainatlas.study.parameters import BATCH_SIZE
+from trainatlas.study.texts import worded
 
 Reading = Callable[[Part, Feed, Mapping[str, Feed]], Evidence]
 
@@ -67,7 +68,9 @@ def spread(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Evidence:
     for key, own in trials.groupby(kept, observed=True) if kept else [((), trials)]:
         table = own.pivot_table(index="seed", columns=over, values="value", observed=True)
         if table.shape[1] < 2:
-            raise MissingEvidenceError(f"{feed.study.name} has one level of {over} where it is to be varied")
+            raise MissingEvidenceError(
+                worded("{study} has one level of {factor} where it is to be varied", study=feed.study.name, factor=over)
+            )
         means = (table.sum() - table) / (len(table) - 1)
         best, worst = means.idxmax(axis=1), means.idxmin(axis=1)
         for seed in table.index:
@@ -208,7 +211,15 @@ def top_spread(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Evidence:
     trials = _final(part, feed)
     table = trials.pivot_table(index="seed", columns=factor, values="value", observed=True)
     if table.shape[1] < place:
-        raise MissingEvidenceError(f"{feed.study.name} has {table.shape[1]} levels of {factor}; {place} are needed")
+        raise MissingEvidenceError(
+            worded(
+                "{study} has {levels} levels of {factor}; {place} are needed",
+                study=feed.study.name,
+                levels=table.shape[1],
+                factor=factor,
+                place=place,
+            )
+        )
     others = (table.sum() - table) / (len(table) - 1)
     order = others.rank(axis=1, ascending=False, method="first")
     rows = [
@@ -227,7 +238,7 @@ def transfer(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Evidence:
     """
     factor, other = option(part, "factor"), option(part, "other")
     if other not in feeds:
-        raise MissingEvidenceError(f"study '{other}' has no results")
+        raise MissingEvidenceError(worded("study '{study}' has no results", study=other))
     here, there = _final(part, feed), _final(part, feeds[other])
     levels = sorted(set(here[factor]) & set(there[factor]))
     table = here.pivot_table(index="seed", columns=factor, values="value", observed=True)[levels]
@@ -250,7 +261,9 @@ def tuned_parameter(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -> Eviden
     column = BATCH_SIZE if name == "batch_size" else name
     for wanted in [value, *np.atleast_1d(against).tolist()]:
         if column not in runs or not (runs[column] == wanted).any():
-            raise MissingEvidenceError(f"{feed.study.name} has no run at {name} {wanted}")
+            raise MissingEvidenceError(
+                worded("{study} has no run at {parameter} {value}", study=feed.study.name, parameter=name, value=wanted)
+            )
     best = runs[runs["learning_rate"] == _best_rate(runs, [*keys, column])]
     table = best.pivot_table(index=[*keys, "seed"], columns=column, values="test_accuracy", observed=True)
     rows = []

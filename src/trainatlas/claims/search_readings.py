@@ -16,6 +16,7 @@ from trainatlas.claims.config import Part
 from trainatlas.claims.evidence import Evidence, checked
 from trainatlas.claims.feed import MADE_BY, Feed, MissingEvidenceError, where
 from trainatlas.claims.readings import Reading, option
+from trainatlas.study.texts import worded
 from trainatlas.study.trial import FACTORS
 
 
@@ -97,7 +98,9 @@ def agreement_on_importance(part: Part, feed: Feed, feeds: Mapping[str, Feed]) -
         own = (draws["seed"] == seed).to_numpy()
         there, here = (importance(parameters[rows_], accuracy[rows_]) for rows_ in (~own, own))
         if here.empty or there.empty:
-            raise MissingEvidenceError(f"{feed.study.name} has too few draws of a seed to tell what matters")
+            raise MissingEvidenceError(
+                worded("{study} has too few draws of a seed to tell what matters", study=feed.study.name)
+            )
         top = there[there["order"] == 1].sort_values("share", ascending=False)["term"].iloc[0]
         shares = here[here["order"] == 1].set_index("term")["share"]
         rows.append((int(seed), f"{top} first", float(shares.get(top, 0.0) - shares.drop(top, errors="ignore").mean())))

@@ -1,12 +1,14 @@
 """The report on claims: a verdict on each, the numbers it follows from, and what it leaves open.
 
-Every sentence about an effect is made from a row of verdicts.csv, and none is made without an interval.
+Every sentence about an effect is made from a row of verdicts.csv, and none is made without an interval. What the claims file
+says is shown in the report's language where the catalogue has it, which it does for ours, and else as given.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,27 +21,41 @@ from trainatlas.claims.config import Claim, ClaimSet
 from trainatlas.claims.verdicts import VERDICTS
 from trainatlas.report.blocks import Content, Figure, Section, Table
 from trainatlas.report.drawing import PALETTE, canvas_of, svg_of
+from trainatlas.report.language import mark, retold, tr
 from trainatlas.report.wording import joined, p_value
 
 Row = Mapping[Any, Any]
 """A row of verdicts.csv, by column."""
 
 SIGNS = {
-    "supported": "✓\u00a0supported",
-    "refuted": "✗\u00a0refuted",
-    "inconclusive": "?\u00a0inconclusive",
-    "not run": "–\u00a0not\u00a0run",
-    "mixed": "±\u00a0mixed",
+    "supported": mark("✓\u00a0supported"),
+    "refuted": mark("✗\u00a0refuted"),
+    "inconclusive": mark("?\u00a0inconclusive"),
+    "not run": mark("–\u00a0not\u00a0run"),
+    "mixed": mark("±\u00a0mixed"),
 }
 """Verdicts with a sign of their own: they are told apart without colour."""
+
+TABLE_WORDS = (
+    mark("supported"),
+    mark("refuted"),
+    mark("inconclusive"),
+    mark("not run"),
+    mark("mixed"),
+    mark("agrees"),
+    mark("contradicts"),
+    mark("underpowered"),
+    mark("not comparable"),
+)
+"""Words of the tables of claims that are shown as they are."""
 
 LISTED_AGAINST = 3
 """Claims that the answer names among those that do not hold, wholly refuted ones first."""
 
 TITLE_WIDTH = 122
-"""Letters that a row's title in a figure has on a line."""
+"""Letters that a row's title in a figure has on a line; those of Korean count twice."""
 
-_NOTE = (
+_NOTE = mark(
     "Intervals are 95 % over seeds; p is corrected for all rows of the chapter (Holm). Supported: the interval lies wholly where "
     "the claim expects the effect; refuted: wholly elsewhere; inconclusive: neither."
 )
@@ -65,14 +81,16 @@ def claims_content(claim_set: ClaimSet, tables: dict[str, pd.DataFrame], digest:
     sections.append(_methods(claim_set))
     ran = verdicts[verdicts["verdict"] != "not run"]
     return Content(
-        title=claims.title,
-        question=f"What of {len(claims.claims)} statements that everybody repeats holds when it is measured?",
+        title=tr(claims.title),
+        question=tr(
+            "What of {claims} statements that everybody repeats holds when it is measured?", claims=len(claims.claims)
+        ),
         findings=_findings(summary, verdicts),
         counts=[
-            *((verdict, f"{counts.get(verdict, 0)}") for verdict in (*VERDICTS[:2], "mixed", *VERDICTS[2:])),
-            ("rows", f"{len(ran):,}"),
-            ("trials behind them", f"{tables['trials']['trial_id'].nunique():,}"),
-            ("exact checks", f"{len(tables['checks']):,}"),
+            *((tr(verdict), f"{counts.get(verdict, 0)}") for verdict in (*VERDICTS[:2], "mixed", *VERDICTS[2:])),
+            (tr("rows"), f"{len(ran):,}"),
+            (tr("trials behind them"), f"{tables['trials']['trial_id'].nunique():,}"),
+            (tr("exact checks"), f"{len(tables['checks']):,}"),
         ],
         sections=sections,
         digest=digest,
@@ -84,25 +102,38 @@ def _findings(summary: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
     counts = summary["verdict"].value_counts()
     supported, refuted, mixed = (int(counts.get(verdict, 0)) for verdict in ("supported", "refuted", "mixed"))
     found = [
-        f"Of {len(summary)} claims {supported} are supported wherever something could be said, {refuted} refuted, {mixed} "
-        "depend on the data, the network or the part of the claim; "
-        f"{len(summary) - supported - refuted - mixed} are left open."
+        tr(
+            "Of {claims} claims {supported} are supported wherever something could be said, {refuted} refuted, {mixed} depend "
+            "on the data, the network or the part of the claim; {open} are left open.",
+            claims=len(summary),
+            supported=supported,
+            refuted=refuted,
+            mixed=mixed,
+            open=len(summary) - supported - refuted - mixed,
+        )
     ]
     claims = summary.set_index("claim")
     against = verdicts[verdicts["verdict"] == "refuted"]
     against = against.assign(
-        statement=against["claim"].map(claims["statement"]).str.rstrip("."),
+        statement=against["claim"].map(claims["statement"]).map(tr).str.rstrip("."),
         not_wholly=against["claim"].map(claims["verdict"]) != "refuted",
         the_same_at_every_seed=against["high"] == against["low"],
     )
     against = against.sort_values(["not_wholly", "the_same_at_every_seed", "p_holm"]).drop_duplicates("claim")
     found += [
-        f"{row['claim']}, \u201c{row['statement']}\u201d, is refuted in one row: {sentence(row)}"
+        tr(
+            "{claim}, \u201c{statement}\u201d, is refuted in one row: {sentence}",
+            claim=row["claim"],
+            statement=row["statement"],
+            sentence=sentence(row),
+        )
         for row in against.head(LISTED_AGAINST).to_dict("records")
     ]
     turned = summary[summary["turned_by"] != ""]
     if len(turned):
-        found.append(f"One data set or network alone turns the verdict on {joined(list(turned['claim']))}.")
+        found.append(
+            tr("One data set or network alone turns the verdict on {claims}.", claims=joined(list(turned["claim"])))
+        )
     return found
 
 
@@ -114,36 +145,66 @@ def sentence(row: Row) -> str:
     ValueError
         For a verdict without an interval: none is ever printed.
     """
-    what, verdict = row["what"], row["verdict"]
+    what, verdict = tr(row["what"]), row["verdict"]
     if verdict == "not run":
-        return f"{what}: not run ({row['reason']})."
-    counts = f"{row['seeds']} seeds, {row['pairs']} pairs, p {p_value(row['p_holm'])}"
-    return f"{what}, {row['case']}: {measured(row)}; {counts}; expected {expectation(row)}: {verdict}."
+        return tr("{what}: not run ({reason}).", what=what, reason=retold(row["reason"]))
+    return tr(
+        "{what}, {case}: {effect}; {seeds} seeds, {pairs} pairs, p {p}; expected {expected}: {verdict}.",
+        what=what,
+        case=retold(row["case"]),
+        effect=measured(row),
+        seeds=row["seeds"],
+        pairs=row["pairs"],
+        p=p_value(row["p_holm"]),
+        expected=expectation(row),
+        verdict=tr(verdict),
+    )
 
 
 def expectation(row: Row) -> str:
     """Return where a row of verdicts.csv expects the effect, in words."""
     low, high = row["expected_low"], row["expected_high"]
     if math.isinf(high):
-        return f"above {_written(row, low)}"
+        return tr("above {end}", end=_written(row, low))
     if math.isinf(low):
-        return f"below {_written(row, high)}"
-    return f"{'outside' if row['direction'] == 'differs' else 'within'} {_number(row, low)} to {_written(row, high)}"
+        return tr("below {end}", end=_written(row, high))
+    ends = {"low": _number(row, low), "high": _written(row, high)}
+    return (
+        tr("outside {low} to {high}", **ends) if row["direction"] == "differs" else tr("within {low} to {high}", **ends)
+    )
 
 
 def measured(row: Row) -> str:
-    """Return a row's effect with its interval.
+    """Return a row's effect with its interval, which is called one.
 
     Raises
     ------
     ValueError
         Where there is no interval: no verdict is ever printed without one.
     """
-    ends = [row["effect"], row["low"], row["high"]]
-    if not all(map(math.isfinite, ends)):
+    numbers = _with_interval(row)
+    if row["scale"] == "ratio":
+        return tr("{effect} (95 % interval {low} to {high}) times", **numbers)
+    if row["unit"] == "points":
+        return tr("{effect} (95 % interval {low} to {high}) points", **numbers)
+    return tr("{effect} (95 % interval {low} to {high})", **numbers)
+
+
+def _in_cell(row: Row) -> str:
+    """Return the same for a column whose head says what stands in brackets."""
+    numbers = _with_interval(row)
+    if row["scale"] == "ratio":
+        return tr("{effect} ({low} to {high}) times", **numbers)
+    if row["unit"] == "points":
+        return tr("{effect} ({low} to {high}) points", **numbers)
+    return tr("{effect} ({low} to {high})", **numbers)
+
+
+def _with_interval(row: Row) -> dict[str, str]:
+    ends = {name: row[name] for name in ("effect", "low", "high")}
+    if not all(map(math.isfinite, ends.values())):
         raise ValueError(f"{row['claim']}: a verdict '{row['verdict']}' without an interval")
-    effect, low, high = (_number(row, end) for end in ends)
-    return f"{effect} (95 % interval {low} to {high}){_unit(row)}"
+    return {name: _number(row, end) for name, end in ends.items()}
 
 
 def _number(row: Row, value: float) -> str:
@@ -152,14 +213,13 @@ def _number(row: Row, value: float) -> str:
     return f"{value * 100:+.2f}".replace("-", "−") if row["unit"] == "points" else f"{value:+.3g}".replace("-", "−")
 
 
-def _unit(row: Row) -> str:
-    if row["scale"] == "ratio":
-        return " times"
-    return " points" if row["unit"] == "points" else ""
-
-
 def _written(row: Row, value: float) -> str:
-    return _number(row, value) + _unit(row)
+    """Return a number with its unit."""
+    if row["scale"] == "ratio":
+        return tr("{number} times", number=_number(row, value))
+    if row["unit"] == "points":
+        return tr("{number} points", number=_number(row, value))
+    return _number(row, value)
 
 
 def _overview(claim_set: ClaimSet, summary: pd.DataFrame) -> Section:
@@ -170,19 +230,19 @@ def _overview(claim_set: ClaimSet, summary: pd.DataFrame) -> Section:
         rows = [
             (
                 row["claim"],
-                row["statement"],
-                SIGNS[row["verdict"]],
+                tr(row["statement"]),
+                tr(SIGNS[row["verdict"]]),
                 f"{row['supported']} / {row['refuted']} / {row['inconclusive']} / {row['not_run']}",
             )
             for _, row in own.iterrows()
         ]
         if rows:
-            header = ("claim", "statement", "verdict", "for / against / open / not run")
-            blocks.append(Table(title, header, rows, data="summary", text_columns=4))
+            header = (tr("claim"), tr("statement"), tr("verdict"), tr("for / against / open / not run"))
+            blocks.append(Table(tr(title), header, rows, data="summary", text_columns=4))
     return Section(
         "verdicts",
-        "Verdicts",
-        ["A claim is answered for each data set and architecture by itself; nothing is pooled. " + _NOTE],
+        tr("Verdicts"),
+        [tr("A claim is answered for each data set and architecture by itself; nothing is pooled.") + " " + tr(_NOTE)],
         blocks,
     )
 
@@ -191,17 +251,28 @@ def _page(claim: Claim, tables: dict[str, pd.DataFrame]) -> Section:
     own = tables["verdicts"][tables["verdicts"]["claim"] == claim.id]
     told = tables["summary"].set_index("claim").loc[claim.id]
     checks = tables["checks"][tables["checks"]["claim"] == claim.id]
-    counts = [f"{told[key]} {words}" for key, words in _COUNTED.items() if told[key]]
-    paragraphs = [f"Verdict: {SIGNS[str(told['verdict'])]} ({joined(counts)}). Source: {claim.source}."]
+    counts = [tr(words, number=told[key]) for key, words in _COUNTED.items() if told[key]]
+    paragraphs = [
+        tr(
+            "Verdict: {verdict} ({rows}). Source: {source}.",
+            verdict=tr(SIGNS[str(told["verdict"])]),
+            rows=joined(counts),
+            source=tr(claim.source),
+        )
+    ]
     if not own["stable"].all():
-        rows = "; ".join(f"{row['what']}, {row['case']}" for row in own.to_dict("records") if not row["stable"])
+        rows = "; ".join(_of_row(row) for row in own.to_dict("records") if not row["stable"])
         paragraphs.append(
-            f"Unstable: without one of the seeds the mean lies on the other side of what is expected ({rows})."
+            tr(
+                "Unstable: without one of the seeds the mean lies on the other side of what is expected ({rows}).",
+                rows=rows,
+            )
         )
     if told["turned_by"]:
-        paragraphs.append(f"Unstable: the verdict would be another without {told['turned_by']}.")
+        cases = "; ".join(map(retold, str(told["turned_by"]).split("; ")))
+        paragraphs.append(tr("Unstable: the verdict would be another without {cases}.", cases=cases))
     if claim.limits:
-        paragraphs.append(f"Limits: {claim.limits}")
+        paragraphs.append(tr("Limits: {limits}", limits=tr(claim.limits)))
     blocks: list[Figure | Table] = []
     measured = own[own["verdict"] != "not run"]
     if len(measured):
@@ -210,33 +281,42 @@ def _page(claim: Claim, tables: dict[str, pd.DataFrame]) -> Section:
         blocks.append(_rows(own))
     if len(checks):
         blocks.append(_checks(checks))
-    return Section(claim.id, f"{claim.id}. {claim.statement}", paragraphs, blocks, listed=False)
+    return Section(claim.id, f"{claim.id}. {tr(claim.statement)}", paragraphs, blocks, listed=False)
 
 
-_COUNTED = {"supported": "for", "refuted": "against", "inconclusive": "open", "not_run": "not run"}
+_COUNTED = {
+    "supported": mark("{number} for"),
+    "refuted": mark("{number} against"),
+    "inconclusive": mark("{number} open"),
+    "not_run": mark("{number} not run"),
+}
+
+
+def _of_row(row: Row) -> str:
+    return f"{tr(row['what'])}, {retold(row['case'])}"
 
 
 def _rows(own: pd.DataFrame) -> Table:
     rows = []
     for row in own.to_dict("records"):
         ran = row["verdict"] != "not run"
-        effect = measured(row).replace("95 % interval ", "") if ran else "–"
+        effect = _in_cell(row) if ran else "–"
         counts = f"{row['seeds']} · {row['pairs']:,} · {row['trials']:,}" if ran else "–"
-        verdict = SIGNS[row["verdict"]] + ("" if ran else f": {row['reason']}")
-        where = row["case"] or row["study"]
+        verdict = tr(SIGNS[row["verdict"]]) + ("" if ran else f": {retold(row['reason'])}")
+        where = retold(row["case"]) or row["study"]
         rows.append(
-            (row["what"], where, effect, expectation(row), p_value(row["p_holm"]) if ran else "–", counts, verdict)
+            (tr(row["what"]), where, effect, expectation(row), p_value(row["p_holm"]) if ran else "–", counts, verdict)
         )
     header = (
-        "effect of",
-        "data and network",
-        "effect (95 % interval)",
-        "expected",
+        tr("effect of"),
+        tr("data and network"),
+        tr("effect (95 % interval)"),
+        tr("expected"),
         "p",
-        "seeds · pairs · trials",
-        "verdict",
+        tr("seeds · pairs · trials"),
+        tr("verdict"),
     )
-    return Table("The numbers", header, rows, _NOTE, "verdicts", 7)
+    return Table(tr("The numbers"), header, rows, tr(_NOTE), "verdicts", 7)
 
 
 LISTED_CHECKS = 15
@@ -247,27 +327,35 @@ def _checks(checks: pd.DataFrame) -> Table:
     order = (checks["found"] - checks["expected"]).abs().sub(checks["tolerance"]).sort_values(ascending=False)
     rows = [
         (
-            row["what"],
+            retold(row["what"]),
             f"{row['expected']:.10g}",
             f"{row['found']:.10g}",
             f"{row['tolerance']:.1g}",
-            "holds" if row["holds"] else "does not hold",
+            tr("holds") if row["holds"] else tr("does not hold"),
         )
         for row in checks.loc[order.index].head(LISTED_CHECKS).to_dict("records")
     ]
-    all_hold = "all hold" if checks["holds"].all() else f"{int((checks['holds'] == 0).sum())} do not hold"
+    broken = int((checks["holds"] == 0).sum())
+    if broken:
+        note = tr(
+            "{checks} checks, {broken} do not hold; shown are those nearest to their tolerance.",
+            checks=len(checks),
+            broken=broken,
+        )
+    else:
+        note = tr("{checks} checks, all hold; shown are those nearest to their tolerance.", checks=len(checks))
     return Table(
-        "Checked exactly, in double precision",
-        ("what", "by theory", "by the code", "tolerance", "result"),
+        tr("Checked exactly, in double precision"),
+        (tr("what"), tr("by theory"), tr("by the code"), tr("tolerance"), tr("result")),
         rows,
-        f"{len(checks)} checks, {all_hold}; shown are those nearest to their tolerance.",
+        note,
         "checks",
     )
 
 
 def _forest(claim: Claim, own: pd.DataFrame, evidence: pd.DataFrame) -> Figure:
     """Draw each row's effect with its interval and the effects of its seeds; what is expected is shaded."""
-    titles = [textwrap.fill(f"{row['what']} – {row['case']}", TITLE_WIDTH) for row in own.to_dict("records")]
+    titles = [_filled(f"{tr(row['what'])} – {retold(row['case'])}") for row in own.to_dict("records")]
     lines = sum(1 + title.count("\n") for title in titles)
     canvas, axes = canvas_of(len(own), 1, 0.1 + 0.7 * len(own) + 0.14 * lines, share=False)
     for axis, row, title in zip(axes[:, 0], own.to_dict("records"), titles, strict=True):
@@ -280,11 +368,21 @@ def _forest(claim: Claim, own: pd.DataFrame, evidence: pd.DataFrame) -> Figure:
         _strip(axis, row, own_rows.groupby("seed")["effect"].mean().to_numpy())
         axis.set_title(title, loc="left", fontsize=7.5)
     supported, refuted = ((own["verdict"] == verdict).sum() for verdict in ("supported", "refuted"))
-    caption = (
+    caption = tr(
         "Each row: the effect with its 95 % interval (line), the mean of each seed (dots), and where the claim expects the "
-        f"effect (shaded). {supported} of {len(own)} rows support the claim, {refuted} refute it."
+        "effect (shaded). {supported} of {rows} rows support the claim, {refuted} refute it.",
+        supported=supported,
+        rows=len(own),
+        refuted=refuted,
     )
-    return Figure(f"claim_{claim.id}", svg_of(canvas), "Effects and what is expected", caption, caption, "evidence")
+    title = tr("Effects and what is expected")
+    return Figure(f"claim_{claim.id}", svg_of(canvas), title, caption, caption, "evidence")
+
+
+def _filled(text: str) -> str:
+    """Break a text into lines of TITLE_WIDTH."""
+    width = sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
+    return textwrap.fill(text, TITLE_WIDTH * len(text) // width)
 
 
 def _strip(axis: Axes, row: Row, by_seed: np.ndarray) -> None:
@@ -315,7 +413,7 @@ def _strip(axis: Axes, row: Row, by_seed: np.ndarray) -> None:
         _plain_ticks(axis, math.log10(right / left))
     axis.set_ylim(0, 1)
     axis.set_yticks([])
-    unit = "ratio" if ratio else "percentage points" if factor != 1 else "difference"
+    unit = tr("ratio") if ratio else tr("percentage points") if factor != 1 else tr("difference")
     axis.set_xlabel(unit, labelpad=1)
 
 
@@ -332,20 +430,27 @@ def _literature(literature: pd.DataFrame) -> Section:
     rows = []
     for row in literature.to_dict("records"):
         ran = row["agreement"] != "not comparable"
-        ours = f"{row['case']}: {measured(row | {'verdict': row['agreement']})}" if ran else "–"
-        figure = row["figure"] + (" (single runs)" if row["single_run"] else "")
-        rows.append((row["claim"] or "–", figure, row["source"], ours, row["agreement"], row["reason"]))
+        ours = f"{retold(row['case'])}: {measured(row | {'verdict': row['agreement']})}" if ran else "–"
+        figure, source, agrees, differs = (tr(row[name]) for name in ("figure", "source", "agreement", "reason"))
+        if row["single_run"]:
+            figure = tr("{figure} (single runs)", figure=figure)
+        rows.append((row["claim"] or "–", figure, source, ours, agrees, differs))
     counts = literature["agreement"].value_counts()
-    said = joined([f"{number} {agreement}" for agreement, number in counts.items()])
-    header = ("claim", "published", "by", "ours", "agreement", "what differs")
+    said = joined(
+        [tr("{number} {agreement}", number=number, agreement=tr(str(word))) for word, number in counts.items()]
+    )
+    header = (tr("claim"), tr("published"), tr("by"), tr("ours"), tr("agreement"), tr("what differs"))
     return Section(
         "literature",
-        "Agreement with the literature",
+        tr("Agreement with the literature"),
         [
-            f"Published figures beside ours: {said}. Direction and order are compared, not sizes: ours are small networks on "
-            "small data. Underpowered: our interval has both sides."
+            tr(
+                "Published figures beside ours: {counts}. Direction and order are compared, not sizes: ours are small networks "
+                "on small data. Underpowered: our interval has both sides.",
+                counts=said,
+            )
         ],
-        [Table("Published figures and ours", header, rows, data="literature", text_columns=6)],
+        [Table(tr("Published figures and ours"), header, rows, data="literature", text_columns=6)],
     )
 
 
@@ -353,21 +458,30 @@ def _methods(claim_set: ClaimSet) -> Section:
     studies = [(name, file.name, str(file.path.name)) for name, file in claim_set.studies.items()]
     return Section(
         "methods",
-        "How a verdict comes about",
+        tr("How a verdict comes about"),
         [
-            "Every arm has its own learning rate, chosen on validation data of other seeds; test data are looked at once. A pair "
-            "is two runs that agree in the seed - split, order of the data, initial draws - and in every factor but the one "
-            "compared. The mean over a seed's pairs is one value, for seeds are what is independent; the interval is Student's "
-            "t over these values.",
-            "Where the claim expects the effect was written down before any run, in the claims file. The p-value answers whether "
-            "the effect lies there or not (one-sided; two one-sided tests where there are two ends), and is corrected over all "
-            "rows of a chapter by Holm's method. Runs that diverge count with what they ended at; a target that was never "
-            "reached counts with the whole budget.",
-            "Where runs diverged, seeds may agree by chance, and the scatter of single pairs must bear the answer out too. "
-            "Simulated chapters of twelve rows then hold a false verdict in no more than 5 % of cases, with a tenth of the runs "
-            "diverged too; in more where one arm alone diverges now and then and pairs are few (docs/decisions/0024).",
-            f"The studies stand at profile {claim_set.profile}. Small data and networks answer for themselves: what holds here "
-            "need not hold at another scale.",
+            tr(
+                "Every arm has its own learning rate, chosen on validation data of other seeds; test data are looked at once. A "
+                "pair is two runs that agree in the seed - split, order of the data, initial draws - and in every factor but the "
+                "one compared. The mean over a seed's pairs is one value, for seeds are what is independent; the interval is "
+                "Student's t over these values."
+            ),
+            tr(
+                "Where the claim expects the effect was written down before any run, in the claims file. The p-value answers "
+                "whether the effect lies there or not (one-sided; two one-sided tests where there are two ends), and is "
+                "corrected over all rows of a chapter by Holm's method. Runs that diverge count with what they ended at; a "
+                "target that was never reached counts with the whole budget."
+            ),
+            tr(
+                "Where runs diverged, seeds may agree by chance, and the scatter of single pairs must bear the answer out too. "
+                "Simulated chapters of twelve rows then hold a false verdict in no more than 5 % of cases, with a tenth of the "
+                "runs diverged too; in more where one arm alone diverges now and then and pairs are few (docs/decisions/0024)."
+            ),
+            tr(
+                "The studies stand at profile {profile}. Small data and networks answer for themselves: what holds here need not "
+                "hold at another scale.",
+                profile=claim_set.profile,
+            ),
         ],
-        [Table("The studies", ("name here", "results", "file"), studies, text_columns=3)],
+        [Table(tr("The studies"), (tr("name here"), tr("results"), tr("file")), studies, text_columns=3)],
     )

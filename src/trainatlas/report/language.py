@@ -3,12 +3,17 @@
 What a reader sees is said by `tr`, or by `trn` where a number decides on the wording; a text that is said later, such as one
 in a table of names, is marked by `mark` where it stands and goes through `tr` where it is used. Catalogues are gettext's
 (PO files), so that any editor for translators opens them; docs/how-to/translate.md tells how to add to them.
+
+Tables hold English whatever the report's language. What of them is text goes through `tr` where it is one of a few words, and
+through `retold` where `trainatlas.study.texts.worded` has put values into it.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
+import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +27,9 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from trainatlas.study.config import ENGLISH, Language
+
+WORDED_IN = "claims/"
+"""What the location of a text of `worded` begins with in a catalogue: it belongs to tables, every other text to reports."""
 
 _SPOKEN: ContextVar[Language] = ContextVar("language", default=ENGLISH)
 
@@ -77,6 +85,39 @@ def trn(one: str, more: str, number: int, /, **values: Any) -> str:
 def mark(text: str) -> str:
     """Return a text as it is: marks it for the catalogue."""
     return text
+
+
+def retold(text: str) -> str:
+    """Return a text that `worded` has put together, in the language spoken; its values are retold too.
+
+    A text that the catalogue lacks stays as it is. Where several could have made it, the one with the most letters of its
+    own has.
+    """
+    words, patterns = _worded(spoken())
+    if text in words:
+        return tr(text)
+    for pattern, template in patterns:
+        if found := pattern.fullmatch(text):
+            return tr(template, **{name: retold(value) for name, value in found.groupdict().items()})
+    return text
+
+
+@cache
+def _worded(language: Language) -> tuple[frozenset[str], tuple[tuple[re.Pattern[str], str], ...]]:
+    """Return the texts of `worded` without names in braces, and those with them, each with what it may have become."""
+    texts = [
+        message.id
+        for message in _catalogue(language)
+        if isinstance(message.id, str) and any(place.startswith(WORDED_IN) for place, _ in message.locations)
+    ]
+    pieces = {text: list(string.Formatter().parse(text)) for text in texts}
+    patterned = [text for text in texts if any(name for _, name, _, _ in pieces[text])]
+    patterned.sort(key=lambda text: -sum(len(letters) for letters, *_ in pieces[text]))
+    patterns = (
+        "".join(re.escape(letters) + (f"(?P<{name}>.+)" if name else "") for letters, name, _, _ in pieces[text])
+        for text in patterned
+    )
+    return frozenset(texts) - set(patterned), tuple(zip(map(re.compile, patterns), patterned, strict=True))
 
 
 def messages_of(script: str) -> dict[str, str]:

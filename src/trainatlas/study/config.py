@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -112,6 +112,14 @@ Language = Literal["en", "ko"]
 """Languages that reports are written in."""
 
 ENGLISH: Language = "en"
+
+
+def language_asked(given: str, option: str) -> Language:
+    """Return the language that is asked for beside the file; raises UserError, which names the `option`, where it is none."""
+    for language in get_args(Language):
+        if given == language:
+            return cast(Language, language)
+    raise UserError(f"{option}{given}; allowed: {', '.join(get_args(Language))}")
 
 
 class Target(StrictModel):

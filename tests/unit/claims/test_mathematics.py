@@ -3,6 +3,7 @@
 The closed forms stand in trainatlas.claims.mathematics; what is broken here, one thing at a time, is what they check.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from trainatlas.model.normalisation import NORMALISATIONS
 from trainatlas.optim import regularisation, stacked
 from trainatlas.optim.optimizers import described
 from trainatlas.optim.regularisation import L2, Regulariser
+from trainatlas.report.language import retold, speaking
 from trainatlas.study.trial import Trial
 from trainatlas.train import examples
 from trainatlas.train.examples import ExampleStore, Variant
@@ -36,6 +38,9 @@ def test_every_check_of_the_claim_holds(claim: str) -> None:
     assert checks
     assert [check for check in checks if not check.holds] == []
     assert len({check.what for check in checks}) == len(checks), "each says what it alone is about"
+    with speaking("ko"):
+        of_names_alone = re.compile(r"\w+\([-\d]+\)")  # such as relu(-10)
+        assert all(re.search("[가-힣]", retold(each.what)) or of_names_alone.fullmatch(each.what) for each in checks)
 
 
 def test_every_activation_of_one_number_has_a_closed_form() -> None:

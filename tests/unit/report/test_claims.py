@@ -3,7 +3,7 @@
 import math
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ import pikepdf
 import pytest
 import yaml
 
+from brackets import Bracketed, outside_brackets, words_of
 from cases import naming
 from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet, load_claims
 from trainatlas.claims.tables import read_verdicts, write_verdicts
 from trainatlas.report.blocks import Figure, Table
-from trainatlas.report.claims import SIGNS, claims_content, expectation, sentence
-from trainatlas.report.render import write_claims_report
+from trainatlas.report.claims import SIGNS, TITLE_WIDTH, _filled, claims_content, expectation, sentence
+from trainatlas.report.language import speaking, tr
+from trainatlas.report.render import render_html, write_claims_report
 from trainatlas.train.records import names
 
 Row = dict[str, Any]
@@ -227,3 +229,89 @@ def test_a_report_in_which_nothing_was_run_is_still_one(told: Told, tmp_path: Pa
     content = claims_content(told.claim_set, tables, "digest")
     assert not any(isinstance(block, Figure) for section in content.sections for block in section.blocks)
     assert dict(content.counts)["rows"] == "0"
+
+
+PUBLISHED = [
+    ("A1", 1, "six times sooner", "A paper 2012, figure 1", 1, "tiny", "digits, linear classifier", "ratio", "",
+     0.1, 0.05, 0.2, "agrees", "four layers"),
+    ("", 0, "arithmetic", "somebody", 0, "", "", "", "", math.nan, math.nan, math.nan, "not comparable",
+     "ours measures nothing like it"),
+]  # fmt: skip
+BROKEN = ("A12", "first loss of a trial that starts at 0, 10 classes", 2.0, 3.0, 0.0, 0)
+REASONS = ["1 seed; at least 3 are needed", "tiny has no tuning or random runs", "updates was not measured"]
+
+
+def of_every_kind(told: Told) -> dict[str, pd.DataFrame]:
+    """Tables in which everything is that a report on claims shows: cases in words, broken checks, what was published."""
+    tables = told.tables
+    not_run = [
+        verdict_row(claim="A2", part=4 + i, case="", verdict="not run", reason=why) for i, why in enumerate(REASONS)
+    ]
+    few = verdict_row(
+        claim="A2", part=9, study="", unit="", case="20 examples of digits, mlp(depth=2)", direction="between"
+    )
+    more = pd.DataFrame([*not_run, few])
+    tables["verdicts"] = pd.concat([tables["verdicts"], more[tables["verdicts"].columns]], ignore_index=True)
+    tables["checks"] = pd.DataFrame([*tables["checks"].values.tolist(), BROKEN], columns=tables["checks"].columns)
+    tables["literature"] = pd.DataFrame(PUBLISHED, columns=tables["literature"].columns)
+    return tables
+
+
+def test_all_but_names_and_numbers_comes_from_the_catalogue(told: Told, bracketed: Bracketed) -> None:
+    claim_set = told.claim_set.in_language("ko")
+    with speaking("ko"):
+        content = claims_content(claim_set, of_every_kind(told), "digest")
+    names = {"trainatlas", "tables", "csv", "tiny", "mlp", "depth", "digits", "clothes", "all", "updates", "parameters"}
+    for printed in (False, True):
+        left = set(re.findall("[A-Za-z]{2,}", outside_brackets(words_of(render_html(content, printed)))))
+        assert left - names - set(CLAIM_TABLES) == set()
+
+
+def test_a_korean_report_has_page_and_document(told: Told, tmp_path: Path) -> None:
+    write_verdicts(of_every_kind(told), tmp_path / "results")
+    write_claims_report(told.claim_set.in_language("ko"), tmp_path / "results", tmp_path / "reports")
+    html = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    path = tmp_path / "reports" / "report.pdf"
+    words = subprocess.run(["pdftotext", "-layout", path, "-"], capture_output=True, text=True, check=True).stdout
+    for text in (html, words):
+        assert "지지됨" in text and "반박됨" in text and "95% 신뢰구간" in text
+        assert "supported" not in text and "refuted" not in text and "95 % interval" not in text
+    assert '<html lang="ko">' in html
+    with speaking("ko"):
+        assert tr("{number} points", number="+1.00") == "+1.00%p" and sentence(ROWS[0]).endswith(": 지지됨.")
+    with pikepdf.open(path) as pdf:
+        assert str(pdf.Root.Lang) == "ko"
+
+
+def test_tables_are_the_same_in_every_language(told: Told, tmp_path: Path) -> None:
+    write_claims_report(told.claim_set.in_language("ko"), told.results, tmp_path)
+    for name in CLAIM_TABLES:
+        path = Path("tables") / f"{name}.csv"
+        assert (tmp_path / path).read_bytes() == (told.reports / path).read_bytes()
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_what_a_claims_file_of_somebody_else_says_is_shown_as_given(language: Any, told: Told) -> None:
+    odd = "50 % of {units}, {0:>9} and %s {"
+    claims = told.claim_set.claims
+    claim = claims.claims[0].model_copy(update={"statement": odd, "source": odd, "limits": odd})
+    claim_set = replace(told.claim_set, claims=claims.model_copy(update={"claims": (claim,), "title": odd}))
+    tables = told.tables
+    for name in ("summary", "verdicts", "evidence", "checks"):
+        tables[name] = tables[name][tables[name]["claim"] == "A1"]
+    tables["summary"] = tables["summary"].assign(statement=odd)
+    tables["verdicts"] = tables["verdicts"].assign(what=odd)
+    with speaking(language):
+        content = claims_content(claim_set, tables, "digest")
+    page = next(section for section in content.sections if section.anchor == "A1")
+    assert (content.title, page.title) == (odd, f"A1. {odd}")
+    assert page.paragraphs[0].endswith(f": {odd}.") and page.paragraphs[-1].endswith(f": {odd}")
+    assert odd in content.findings[1]
+    assert any(row[0] == odd for block in page.blocks if isinstance(block, Table) for row in block.rows)
+
+
+@pytest.mark.parametrize("letter", ["x", "한"])
+def test_titles_of_rows_are_broken_where_letters_of_their_width_fill_the_line(letter: str) -> None:
+    lines = _filled(" ".join([letter * 9] * 30)).splitlines()
+    columns = 2 if letter == "한" else 1
+    assert len(lines) > 1 and all(TITLE_WIDTH / 2 < columns * len(line) <= 1.1 * TITLE_WIDTH for line in lines[:-1])

@@ -1,12 +1,9 @@
 """Everything fixed that a report says comes from its catalogue, and each catalogue is whole."""
 
-import base64
-import html
 import importlib.util
 import logging
 import re
 import string
-from gettext import NullTranslations
 from pathlib import Path
 from types import ModuleType
 
@@ -14,13 +11,16 @@ import pikepdf
 import pytest
 from matplotlib.font_manager import fontManager
 
+from brackets import outside_brackets, words_of
 from trainatlas.catalogue import TABLES
+from trainatlas.claims.config import load_claims
 from trainatlas.report import language
 from trainatlas.report.drawing import canvas_of, svg_of
-from trainatlas.report.language import messages_of, speaking, spoken, tr, trn
+from trainatlas.report.language import WORDED_IN, messages_of, retold, speaking, spoken, tr, trn
 from trainatlas.report.render import write_report
 from trainatlas.report.wording import level_name
 from trainatlas.study.storage import read_json
+from trainatlas.study.texts import worded
 from trainatlas.study.trial import FACTORS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,48 +80,6 @@ def test_a_language_is_spoken_within_and_no_longer():
         assert messages_of('say(tr("never"))') == {"never": tr("never")}
         assert tr("not in any catalogue") == "not in any catalogue"
     assert tr("never") == "never"
-
-
-class Bracketed(NullTranslations):
-    """Says everything in brackets, so that what does not come from a catalogue stands out, and keeps what it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: set[str | tuple[str, str]] = set()
-
-    def gettext(self, message: str) -> str:
-        self.asked.add(message)
-        return f"⟦{message}⟧"
-
-    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
-        self.asked.add((msgid1, msgid2))
-        return f"⟦{msgid1 if n == 1 else msgid2}⟧"
-
-
-@pytest.fixture
-def bracketed(monkeypatch):
-    translations = Bracketed()
-    monkeypatch.setattr(language, "_translations", lambda code: translations)
-    return translations
-
-
-def outside_brackets(text: str) -> str:
-    """Return what of a text is in no brackets; brackets may hold brackets."""
-    while (shorter := re.sub(r"⟦[^⟦⟧]*⟧", "", text)) != text:
-        text = shorter
-    return text
-
-
-def words_of(page: str) -> str:
-    """Return what a page says: its texts, those for screen readers, and those in drawings."""
-    page = re.sub(r"<(style|script)[^>]*>.*?</\1>", " ", page, flags=re.DOTALL)
-    spoken_only = " ".join(re.findall(r'(?:alt|aria-label|title)="([^"]*)"', page))
-    drawings = " ".join(
-        text
-        for drawing in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)
-        for text in re.findall(r"<text[^>]*>([^<]*)<", base64.b64decode(drawing).decode())
-    )
-    return html.unescape(" ".join([re.sub(r"<[^>]+>", " ", page), spoken_only, drawings]))
 
 
 NOT_YET = ("pairwise", "search")
@@ -194,3 +152,38 @@ def test_where_there_is_no_korean_font_drawings_do_without_and_without_complaint
         drawing = svg_of(canvas)
     assert "'DejaVu Sans'" in drawing and "Nanum" not in drawing
     assert caplog.records == []
+
+
+def test_what_our_claims_file_says_is_said_in_every_language():
+    claims = load_claims(ROOT / "benchmarks" / "claims.yaml").claims
+    with speaking("ko"):
+        for text in (claims.title, *claims.chapters.values(), *(claim.statement for claim in claims.claims)):
+            assert re.search("[가-힣]", tr(text)), text
+
+
+def test_texts_of_tables_are_told_apart_from_their_values_and_retold(translations):
+    for code, catalogue in translations.catalogues().items():
+        texts = [
+            message.id for message in catalogue if any(place.startswith(WORDED_IN) for place, _ in message.locations)
+        ]
+        assert len(texts) > 50
+        for text in texts:
+            values = {name: f"v{number}" for number, (name, _) in enumerate(sorted(fields(text)))}
+            assert len(values) == text.count("{") and not any(spec for _, spec in fields(text)), text
+            with speaking(code):
+                assert retold(worded(text, **values)) == tr(text, **values)
+            assert retold(worded(text, **values)) == worded(text, **values)
+
+
+def test_values_of_a_text_are_retold_too_and_what_nobody_worded_stays():
+    with speaking("ko"):
+        assert retold("tiny has no coarse or fine runs") == f"tiny에 {tr('coarse')} 또는 {tr('fine')} 실행이 없다"
+        assert retold("digits, linear classifier") == f"digits, {tr('linear classifier')}"
+        assert retold("parameters a unit of layer 2 of mlp(depth=2, width=6), maxout(k=3)") == tr(
+            "parameters a unit of layer {number} of {network}, {activation}",
+            number="2",
+            network="mlp(depth=2, width=6)",
+            activation="maxout(k=3)",
+        )
+        for text in ("", "mlp(depth=2, width=64)", "clothes", "claim", "{sic} 100 %"):
+            assert retold(text) == text

@@ -11,6 +11,7 @@ import torch
 from trainatlas.claims.experiments.runs import DIGITS, RATES, Row, case_of, observations
 from trainatlas.data.datasets import facts
 from trainatlas.model.activations import ACTIVATIONS
+from trainatlas.study.texts import worded
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore
 from trainatlas.train.stack import Stack
@@ -34,12 +35,13 @@ def tiny_overfit(
     """
     rows: list[Row] = []
     store = ExampleStore(torch.device("cpu"))
+    case = worded("{examples} examples of {case}", examples=EXAMPLES, case=case_of(DIGITS))
     for activation in activations:
         for normalisation in NORMALISATIONS:
             base = tiny_trial(steps)._replace(activation=activation, normalisation=normalisation)
             for (optimizer, seed), whole in _reached(base, seeds, store).items():
                 pair = f"{activation}, {normalisation}, {optimizer}"
-                rows.append((f"{EXAMPLES} examples of {case_of(DIGITS)}", seed, pair, float(whole)))
+                rows.append((case, seed, pair, float(whole)))
     return observations(rows)
 
 

@@ -23,6 +23,7 @@ from trainatlas.claims.experiments.runs import (
     tuned,
 )
 from trainatlas.study.streams import stream_key
+from trainatlas.study.texts import worded
 from trainatlas.study.trial import Trial
 
 
@@ -61,7 +62,9 @@ def noisy_accuracy(trial: Trial, network: nn.Module, sigma: float, draws: int) -
 
 
 PERTURBED = {
-    "linear classifier": DIGITS._replace(network="mlp(depth=1, width=64)", activation="identity", init="xavier_normal"),
+    worded("linear classifier"): DIGITS._replace(
+        network="mlp(depth=1, width=64)", activation="identity", init="xavier_normal"
+    ),
     "mlp(depth=2, width=64)": DIGITS,
 }
 """Networks whose weights are perturbed: a product of two matrices, as in the lecture's picture, and an MLP."""
@@ -84,6 +87,7 @@ def perturbation(
     """
     rows: list[Row] = []
     for name, base in PERTURBED.items():
+        case = worded("{data}, {network}", data=base.data, network=name)
         for seed in seeds:
             changes: dict[str, list[float]] = {}
             for preprocessing in ("mean_image", "raw"):
@@ -93,7 +97,7 @@ def perturbation(
                 changes[preprocessing] = [loss_change(network, x, y, size, draws, seed) for size in sizes]
             for i, size in enumerate(sizes):
                 effect = math.log(changes["mean_image"][i] / changes["raw"][i])
-                rows.append((f"{base.data}, {name}", seed, f"relative size {size:g}", effect))
+                rows.append((case, seed, f"relative size {size:g}", effect))
     return observations(rows)
 
 

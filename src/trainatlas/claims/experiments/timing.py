@@ -18,6 +18,7 @@ import torch
 
 from trainatlas.claims.experiments.runs import DIGITS, Row, case_of, observations, store
 from trainatlas.model.activations import ACTIVATIONS
+from trainatlas.study.texts import worded
 from trainatlas.study.trial import Trial
 from trainatlas.train.clock import step_seconds, turns
 from trainatlas.train.work import settle
@@ -48,7 +49,10 @@ def activation_cost(seeds: Sequence[int], repeats: int = 7) -> pd.DataFrame:
     with one_thread():
         for device in devices:
             numbers = NUMBERS[device.type]
-            case = f"{numbers:,} numbers on the {'CPU' if device.type == 'cpu' else 'GPU'}"
+            if device.type == "cpu":
+                case = worded("{numbers} numbers on the CPU", numbers=f"{numbers:,}")
+            else:
+                case = worded("{numbers} numbers on the GPU", numbers=f"{numbers:,}")
             for seed in seeds:
                 x = torch.randn(numbers, generator=torch.Generator().manual_seed(seed)).to(device).requires_grad_()
                 ratios = log_ratios({name: _passes(name, x) for name in ("relu", *EXPONENTIAL)}, "relu", repeats)

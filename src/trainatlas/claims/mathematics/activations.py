@@ -11,6 +11,7 @@ from scipy import optimize, special
 
 from trainatlas.claims.observations import Check
 from trainatlas.model.activations import ACTIVATIONS, maximum_slope
+from trainatlas.study.texts import worded
 
 POINTS = (-10.0, 0.0, 10.0)
 """Where values and slopes are looked at: those of CS231n's question about the sigmoid gate."""
@@ -147,15 +148,23 @@ def slopes() -> list[Check]:
             checks.append(Check(f"{name}({x:g})", form.value(x), value, tolerance))
             if x == 0 and form.kink is not None:
                 low, high = sorted(form.kink)
-                what = f"slope of {name} at the kink at 0, anything from {low:.6g} to {high:.6g}"
+                what = worded(
+                    "slope of {activation} at the kink at 0, anything from {low} to {high}",
+                    activation=name,
+                    low=f"{low:.6g}",
+                    high=f"{high:.6g}",
+                )
                 checks.append(Check(what, (low + high) / 2, slope, (high - low) / 2 + tolerance))
             else:
-                checks.append(Check(f"slope of {name} at {x:g}", form.slope(x), slope, tolerance))
+                what = worded("slope of {activation} at {x}", activation=name, x=f"{x:g}")
+                checks.append(Check(what, form.slope(x), slope, tolerance))
         grid = torch.cat([torch.linspace(-20, 20, 40_001, dtype=torch.float64), torch.tensor([form.at]).double()])
         largest = _by_autograd(name, grid)[1].abs().max().item()
-        checks.append(Check(f"largest slope of {name}", form.largest, largest, tolerance))
+        what = worded("largest slope of {activation}", activation=name)
+        checks.append(Check(what, form.largest, largest, tolerance))
         if form.largest:  # an activation without slope has 1 in the table, by which all its units are dead
-            checks.append(Check(f"largest slope of {name} in the table", form.largest, maximum_slope(name), _STATED))
+            what = worded("largest slope of {activation} in the table", activation=name)
+            checks.append(Check(what, form.largest, maximum_slope(name), _STATED))
     return checks
 
 

@@ -17,6 +17,7 @@ from trainatlas.claims.observations import Check
 from trainatlas.model.activations import ACTIVATIONS
 from trainatlas.model.architectures import build_network
 from trainatlas.model.initialisation import INITIALISATIONS, Initialiser, Weight, initial_parameters
+from trainatlas.study.texts import worded
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore, epoch_order, steps_of_epoch
 from trainatlas.train.reference import train_reference
@@ -44,22 +45,30 @@ def identical_units() -> list[Check]:
         parameters = _trained(trial._replace(activation=activation), store)
         others = max(value.abs().max().item() for name, value in parameters.items() if name != "output.bias")
         deviation = (parameters["output.bias"] - expected).abs().max().item()
-        start = f"{activation} from zeros"
-        checks += [
-            Check(f"{start}: largest of all parameters but the last bias", 0.0, others, 0.0),
-            Check(f"{start}: last bias less that of a regression without inputs", 0.0, deviation, 1e-12),
-        ]
+        largest = worded("{activation} from zeros: largest of all parameters but the last bias", activation=activation)
+        bias = worded(
+            "{activation} from zeros: last bias less that of a regression without inputs", activation=activation
+        )
+        checks += [Check(largest, 0.0, others, 0.0), Check(bias, 0.0, deviation, 1e-12)]
     for activation in ("relu", "tanh", "sigmoid"):
         for value in (0.1, -0.05, 0.2):
             same = trial._replace(activation=activation, init=f"constant(value={value})")
             parameters = _trained(same, store)
             units = [parameters[f"hidden.{i}.linear.{part}"] for i in range(2) for part in ("weight", "bias")]
             spread = max((unit - unit[0]).abs().max().item() for unit in units)
-            what = f"{activation} from {value:g}: largest difference between two units of a hidden layer"
+            what = worded(
+                "{activation} from {value}: largest difference between two units of a hidden layer",
+                activation=activation,
+                value=f"{value:g}",
+            )
             checks.append(Check(what, 0.0, spread, 1e-12))
             if activation != "relu" or value > 0:  # a ReLU of nothing but negative weights is dead
                 moved = float((units[0] - value).abs().max() > 1e-9)
-                what = f"{activation} from {value:g}: whether hidden weights moved (1: yes)"
+                what = worded(
+                    "{activation} from {value}: whether hidden weights moved (1: yes)",
+                    activation=activation,
+                    value=f"{value:g}",
+                )
                 checks.append(Check(what, 1.0, moved, 0.0))
     return checks
 
@@ -100,8 +109,8 @@ def _variance_check(init: str, shape: tuple[int, ...], expected: float) -> Check
     """Compare the weights' mean square with theory: its standard error is sqrt((kurtosis - 1) / draws) of it."""
     found, draws = _variance(init, shape)
     error = math.sqrt((_KURTOSIS["uniform" if "uniform" in init else "normal"] - 1) / draws)
-    size = " x ".join(map(str, shape))
-    return Check(f"variance of {init} weights of shape {size}", expected, found, _ERRORS * error * expected)
+    what = worded("variance of {init} weights of shape {shape}", init=init, shape=" x ".join(map(str, shape)))
+    return Check(what, expected, found, _ERRORS * error * expected)
 
 
 _LAYERS, _WIDTH, _SEEDS = 10, 256, 8
@@ -124,12 +133,14 @@ def weight_variances() -> list[Check]:
     initialiser: Initialiser = INITIALISATIONS.build("xavier_uniform")
     limit = math.sqrt(6 / (fan_in + fan_out))
     found = initialiser.draw(Weight(0, "init/limit", shape, "tanh")).double().abs().max().item()
-    checks.append(Check("largest xavier_uniform weight", limit, found, limit * 1e-3))
+    checks.append(Check(worded("largest xavier_uniform weight"), limit, found, limit * 1e-3))
     for init in ("lecun_normal", "xavier_normal", "xavier_uniform"):
         squares = _mean_squares("identity", init, torch.eye(_WIDTH, dtype=torch.float64) * math.sqrt(_WIDTH)).mean(0)
         for layers in (1, 5, _LAYERS):
             error = math.sqrt(layers * (layers + 1)) / _WIDTH / math.sqrt(_SEEDS)
-            what = f"variance behind {layers} linear layers from {init}, over that of the input"
+            what = worded(
+                "variance behind {layers} linear layers from {init}, over that of the input", layers=layers, init=init
+            )
             checks.append(Check(what, 1.0, squares[layers - 1].item(), _ERRORS * error))
     return checks
 
@@ -172,7 +183,8 @@ def second_moments() -> list[Check]:
     for q in (0.1, 1.0, 10.0):
         values = relu(torch.from_numpy(math.sqrt(q) * nodes)).numpy()
         moment = float(weights @ values**2 / weights.sum())
-        checks.append(Check(f"E[relu(z)^2] for z of variance {q:g}", q / 2, moment, 1e-12 * q))
+        what = worded("E[relu(z)^2] for z of variance {variance}", variance=f"{q:g}")
+        checks.append(Check(what, q / 2, moment, 1e-12 * q))
     x = torch.randn(1, _WIDTH, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     for init, ratio in (
         ("xavier_normal", 0.5),
@@ -185,7 +197,7 @@ def second_moments() -> list[Check]:
         squares = _mean_squares("relu", init, x)
         ratios = squares[:, 1:] / squares[:, :-1]
         error = math.sqrt(5 / _WIDTH / ratios.numel())
-        what = f"second moment behind a layer of ReLU over that before it, {init}"
+        what = worded("second moment behind a layer of ReLU over that before it, {init}", init=init)
         checks.append(Check(what, ratio, ratios.mean().item(), _ERRORS * error * ratio))
     return checks
 
@@ -212,5 +224,6 @@ def convolutional_fans() -> list[Check]:
         checks += [_variance_check(init, shape, variance) for init, variance in expected.items()]
         for init in ("orthogonal", "lsuv"):  # rows of length 1: exact, but for single precision
             found, _ = _variance(init, shape)
-            checks.append(Check(f"mean square of {init} weights, {side} x {side}", 1 / fan_in, found, 1e-6 / fan_in))
+            what = worded("mean square of {init} weights, {size}", init=init, size=f"{side} x {side}")
+            checks.append(Check(what, 1 / fan_in, found, 1e-6 / fan_in))
     return checks

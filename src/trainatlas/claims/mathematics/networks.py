@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from trainatlas.claims.observations import Check
 from trainatlas.model.architectures import build_network
 from trainatlas.model.initialisation import initial_parameters
+from trainatlas.study.texts import worded
 from trainatlas.study.trial import Trial
 
 _SHAPE, _CLASSES = (1, 4, 4), 10
@@ -38,10 +39,11 @@ def gradient_signs() -> list[Check]:
                 agreeing += int(((signs >= 0).all(1) | (signs <= 0).all(1)).sum())
                 neurons += len(gradient)
                 worst = max(worst, (gradient - own[:, None] * given).abs().max().item())
-        checks += [
-            Check(f"share of {activation} neurons whose weight gradients agree in sign", 1.0, agreeing / neurons, 0.0),
-            Check(f"{activation}: weight gradients less bias gradient times inputs, largest", 0.0, worst, 1e-14),
-        ]
+        share = worded("share of {activation} neurons whose weight gradients agree in sign", activation=activation)
+        product = worded(
+            "{activation}: weight gradients less bias gradient times inputs, largest", activation=activation
+        )
+        checks += [Check(share, 1.0, agreeing / neurons, 0.0), Check(product, 0.0, worst, 1e-14)]
     return checks
 
 
@@ -56,7 +58,12 @@ def maxout_parameters() -> list[Check]:
             for number, (fan, units) in enumerate(zip(inputs, widths[network], strict=True), 1):
                 layer = built.get_submodule(f"hidden.{number - 1}")
                 found = sum(parameter.numel() for parameter in layer.parameters()) / units
-                what = f"parameters a unit of layer {number} of {network}, {activation}"
+                what = worded(
+                    "parameters a unit of layer {number} of {network}, {activation}",
+                    number=number,
+                    network=network,
+                    activation=activation,
+                )
                 checks.append(Check(what, float(pieces * (fan + 1)), found, 0.0))
     return checks
 
@@ -83,9 +90,14 @@ def linear_networks() -> list[Check]:
     last = float(gradients["output.weight"] > 0)
     hidden = max(value for name, value in gradients.items() if name.startswith("hidden"))
     return [
-        Check("logits of a linear network less those of the product of its weights, largest", 0.0, deviation, 1e-12),
-        Check("largest gradient of a hidden weight behind binary steps", 0.0, hidden, 0.0),
-        Check("whether the last layer behind binary steps has a gradient (1: yes)", 1.0, last, 0.0),
+        Check(
+            worded("logits of a linear network less those of the product of its weights, largest"),
+            0.0,
+            deviation,
+            1e-12,
+        ),
+        Check(worded("largest gradient of a hidden weight behind binary steps"), 0.0, hidden, 0.0),
+        Check(worded("whether the last layer behind binary steps has a gradient (1: yes)"), 1.0, last, 0.0),
     ]
 
 

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from trainatlas.claims.observations import Check
 from trainatlas.model.normalisation import NORMALISATIONS, folded
+from trainatlas.study.texts import worded
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore
 from trainatlas.train.reference import train_reference
 
 _NETWORKS = ("mlp(depth=2, width=16)", "cnn(depth=2, width=4)")
 _STEPS = 30
-_KINDS = {"units": (200, 8), "channels": (40, 8, 5, 5)}
+_KINDS = {worded("units"): (200, 8), worded("channels"): (40, 8, 5, 5)}
 """Shapes of what is normalised: outputs of a linear layer, and images of a convolution's channels."""
 
 
@@ -46,10 +47,13 @@ def folding() -> list[Check]:
             deviation = (one(x) - trained(x)).abs().max().item()
         kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
         left = sum(isinstance(module, kinds) for module in one.modules())
+        logits = worded("{network}: logits of the folded network less those of the network, largest", network=text)
+        weights = worded("{network}: folded weights and biases less the closed form, largest", network=text)
+        norms = worded("{network}: normalisations left in the folded network", network=text)
         checks += [
-            Check(f"{text}: logits of the folded network less those of the network, largest", 0.0, deviation, 1e-10),
-            Check(f"{text}: folded weights and biases less the closed form, largest", 0.0, worst, 1e-12),
-            Check(f"{text}: normalisations left in the folded network", 0.0, float(left), 0.0),
+            Check(logits, 0.0, deviation, 1e-10),
+            Check(weights, 0.0, worst, 1e-12),
+            Check(norms, 0.0, float(left), 0.0),
         ]
     return checks
 
@@ -79,10 +83,9 @@ def undone_normalisation() -> list[Check]:
             norm.get_parameter("weight").copy_((x.var(over, correction=0) + 1e-5).sqrt())
             norm.get_parameter("bias").copy_(x.mean(over))
             deviation = (norm(x) - x).abs().max().item()
-        checks += [
-            Check(f"{kind}: output less input with gamma = sigma, beta = mu, largest", 0.0, deviation, 1e-12),
-            Check(f"{kind}: whether gamma = 1, beta = 0 change the input (1: yes)", 1.0, float(changed > 0.1), 0.0),
-        ]
+        undone = worded("{kind}: output less input with gamma = sigma, beta = mu, largest", kind=kind)
+        control = worded("{kind}: whether gamma = 1, beta = 0 change the input (1: yes)", kind=kind)
+        checks += [Check(undone, 0.0, deviation, 1e-12), Check(control, 1.0, float(changed > 0.1), 0.0)]
     return checks
 
 
@@ -103,10 +106,9 @@ def scale_invariance() -> list[Check]:
         scaled, smaller = _output_and_gradient(norm, x, a * weight, target)
         same = (scaled - output).abs().max().item()
         ratio = ((a * smaller - gradient).abs().max() / size).item()
-        checks += [
-            Check(f"BN(a W x) less BN(W x) at a = {a:g}, largest", 0.0, same, 1e-10),
-            Check(f"a times the gradient by a W less that by W at a = {a:g}, largest share", 0.0, ratio, 1e-10),
-        ]
+        outputs = worded("BN(a W x) less BN(W x) at a = {a}, largest", a=f"{a:g}")
+        gradients = worded("a times the gradient by a W less that by W at a = {a}, largest share", a=f"{a:g}")
+        checks += [Check(outputs, 0.0, same, 1e-10), Check(gradients, 0.0, ratio, 1e-10)]
     return checks
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trainatlas.claims.observations import Check
 from trainatlas.optim.optimizers import described
 from trainatlas.optim.stacked import StackedOptimizer
+from trainatlas.study.texts import worded
 
 RATE, BETA1, BETA2, EPS = 0.01, 0.9, 0.999, 1e-8
 GRADIENTS = (1e-4, -0.1, 1.0, -1e4)
@@ -24,15 +25,18 @@ def first_adam_step() -> list[Check]:
     """
     checks = []
     for level, corrected in (("adam", True), ("adam(bias_correction=False)", False)):
-        with_or_without = "with" if corrected else "without"
-        steps = {"stacked": _stacked_steps(level), "plain": _plain_steps(level)}
+        steps = {worded("stacked"): _stacked_steps(level), worded("plain"): _plain_steps(level)}
         for update, found in steps.items():
             for gradient, step in zip(GRADIENTS, found, strict=True):
                 size = abs(gradient)
                 expected = RATE * size / (size + EPS)
                 if not corrected:
                     expected = RATE * (1 - BETA1) * size / (math.sqrt(1 - BETA2) * size + EPS)
-                what = f"first step {with_or_without} bias correction, gradient {gradient:g}, {update} update"
+                values = {"gradient": f"{gradient:g}", "update": update}
+                if corrected:
+                    what = worded("first step with bias correction, gradient {gradient}, {update} update", **values)
+                else:
+                    what = worded("first step without bias correction, gradient {gradient}, {update} update", **values)
                 checks.append(Check(what, -math.copysign(expected, gradient), step, 1e-12))
     return checks
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trainatlas.claims.observations import Check
 from trainatlas.data.preprocessing import PREPROCESSINGS
 from trainatlas.data.splits import stratified_split
+from trainatlas.study.texts import worded
 from trainatlas.study.trial import Trial
 from trainatlas.train.examples import ExampleStore
 
@@ -33,12 +34,15 @@ def training_statistics() -> list[Check]:
             before = store.variant(_BASE._replace(data=plain, preprocessing=level)).x
             after = store.variant(_BASE._replace(data=shifted, preprocessing=level)).x
             moved = (before["train"] - after["train"]).abs().max().item()
-            checks.append(Check(f"{level}: change of the training part with a shifted test part", 0.0, moved, 0.0))
+            what = worded("{level}: change of the training part with a shifted test part", level=level)
+            checks.append(Check(what, 0.0, moved, 0.0))
             tested = float(not torch.allclose(before["test"], after["test"]))
-            checks.append(Check(f"{level}: whether the shifted test part differs (1: yes)", 1.0, tested, 0.0))
+            what = worded("{level}: whether the shifted test part differs (1: yes)", level=level)
+            checks.append(Check(what, 1.0, tested, 0.0))
             if level in _CENTRED:
                 mean = after["train"].mean(0).abs().max().item()
-                checks.append(Check(f"{level}: largest mean of a feature over the training part", 0.0, mean, 1e-10))
+                what = worded("{level}: largest mean of a feature over the training part", level=level)
+                checks.append(Check(what, 0.0, mean, 1e-10))
     return checks
 
 
