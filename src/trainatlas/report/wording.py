@@ -187,3 +187,31 @@ def from_here(path: Path) -> str:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+_STAGES = {
+    "tuning": mark("tuning"),
+    "final": mark("final"),
+    "random": mark("random"),
+    "coarse": mark("coarse"),
+    "fine": mark("fine"),
+    "rung": mark("rung"),
+    "batch": mark("batch"),
+    "winner": mark("winner"),
+}
+_STATUSES = {
+    "ok": mark("ok"),
+    "diverged": mark("diverged"),
+    "stopped_early": mark("stopped early"),
+    "failed": mark("failed"),
+}
+
+
+def stage_name(stage: str) -> str:
+    """Return the name of a stage of a study in words."""
+    return tr(_STAGES.get(stage, stage))
+
+
+def status_name(status: str) -> str:
+    """Return in words how a run ended."""
+    return tr(_STATUSES.get(status, status.replace("_", " ")))
