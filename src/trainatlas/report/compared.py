@@ -320,7 +320,7 @@ def _forest(comparison: Comparison) -> list[Figure]:
             margin=_margin(comparison),
         )
         alt = "; ".join(f"{_name(row)}: {_in_words(row)}, {tr(_VERDICTS[row['verdict']])}" for row in rows)
-        heading = f"{tr('Differences between the runs')}{title}"
+        heading = tr("Differences between the runs") + title
         figures.append(Figure(f"run_differences{name}", svg_of(canvas), heading, caption, alt, "compare"))
     return figures
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from trainatlas.report.blocks import Table
+from trainatlas.report.language import tr
 
 _ESCAPES = str.maketrans(
     {
@@ -42,7 +43,8 @@ def latex_text(text: str) -> str:
 
 def latex_table(table: Table) -> str:
     """Return a table as LaTeX: comments with its title, note and source, and one tabular without a float."""
-    told = [table.title, table.note, f"Data: tables/{table.data}.csv" if table.data else ""]
+    source = tr("Data:") + f" tables/{table.data}.csv" if table.data else ""
+    told = [table.title, table.note, source]
     comments = [_BREAKS.sub(" ", line).strip() for line in told]
     texts = min(table.text_columns, len(table.header))
     lines = [

@@ -147,12 +147,13 @@ def _described(factor: str, svg: str, ranks: pd.DataFrame, groups: pd.DataFrame,
     left_out = [level_name(level) for level in groups["level"] if level not in set(ranks["level"])]
     if left_out:
         sentences.append(tr("Without a rank, for want of runs beside all others: {list}.", list=joined(left_out)))
-    places = "; ".join(f"{level_name(row['level'])} {row['rank']:.2f}" for _, row in ranks.iterrows())
+    places = [f"{level_name(row['level'])} {row['rank']:.2f}" for _, row in ranks.iterrows()]
+    alt = tr("Mean ranks: {list}.", list="; ".join(places))
     return Figure(
         f"ranks_{factor}",
         svg,
         tr("{factor}: mean ranks of levels", factor=capital(factor_name(factor))),
         " ".join(sentences),
-        f"{tr('Mean ranks: {list}.', list=places)} {finding}",
+        f"{alt} {finding}",
         "ranks",
     )

@@ -133,7 +133,9 @@ def _write(content: Content, tables: Sequence[Path], reports: Path, explorer: by
     for section in content.sections:
         for number, block in enumerate(section.blocks, 1):
             if isinstance(block, Table):  # named as the page's own anchor for it
-                write_text(reports / "tables" / f"{section.anchor}-{number}.tex", latex_table(block))
+                with speaking(content.language):
+                    source = latex_table(block)
+                write_text(reports / "tables" / f"{section.anchor}-{number}.tex", source)
     if explorer:
         with atomic_write(reports / EXPLORER, "wb") as file:
             file.write(explorer)

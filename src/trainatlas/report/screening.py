@@ -141,7 +141,8 @@ def _stopping(table: pd.DataFrame) -> str:
         margin=NEAR * 100,
     )
     if not row["bad"]:
-        return f"{text} {tr('No run ended badly.')}"
+        none = tr("No run ended badly.")
+        return f"{text} {none}"
     caught = tr(
         "The rule catches {share} ({interval}) of {bad:,} runs that ended badly.",
         share=percent(row["recall"]),

@@ -194,7 +194,7 @@ def _regions_table(regions: pd.DataFrame) -> Table:
             f"{row['round']}",
             _range(row["searched_low"], row["searched_high"]),
             f"{row['best']:.3g}",
-            tr(_PLACES[row["edge"]]),
+            _place(row["edge"]),
             _range(row["low"], row["high"]),
         )
         for _, row in regions.iterrows()
@@ -207,6 +207,10 @@ def _regions_table(regions: pd.DataFrame) -> Table:
         "search_regions",
         text_columns=2,
     )
+
+
+def _place(edge: str) -> str:
+    return tr(_PLACES[edge])
 
 
 def _range(low: float, high: float) -> str:
@@ -333,7 +337,7 @@ def best_found(search: pd.DataFrame) -> Figure:
     told = {key: row for key in _ORDER if key in found and (row := _told(found[key])) is not None}
     parts = joined(
         [
-            tr(_FOUND[how], budget=row["budget"], runs=tr(_RUNS[of]), accuracy=percent(row["median"]))
+            tr(_FOUND[how], budget=row["budget"], runs=_runs(str(of)), accuracy=percent(row["median"]))
             for (of, how), row in told.items()
         ]
     )
@@ -345,6 +349,11 @@ def best_found(search: pd.DataFrame) -> Figure:
     )
     alt = tr("What a budget finds: {list}.", list=parts)
     return Figure("best_found", svg_of(canvas), tr("What a budget finds"), caption, alt, "search")
+
+
+def _runs(of: str) -> str:
+    """Return which runs a search chose among."""
+    return tr(_RUNS[of])
 
 
 def _budget_axis(axis: Axes, budgets: pd.Series) -> None:
@@ -359,7 +368,7 @@ def _differences_table(differences: pd.DataFrame) -> Table:
     shown = differences[differences["budget"] >= 4 * smallest]
     rows = [
         (
-            tr(_RUNS[row["of"]]),
+            _runs(row["of"]),
             f"{row['budget']:,}",
             *difference_cells(row),
             percent(row["share_better"], 0),
