@@ -28,8 +28,7 @@ from trainatlas.report.wording import (
     p_value,
     percent,
     points,
-    stage_name,
-    status_name,
+    word,
 )
 from trainatlas.study.trial import FACTORS
 
@@ -99,11 +98,7 @@ def compared_content(old: Run, new: Run, comparison: Comparison) -> Content:
             (tr("seeds"), f"{overall['seeds']:,}"),
             (tr("old run alone"), f"{sum(alone for _, alone, _ in comparison.only.values()):,}"),
             (tr("new run alone"), f"{sum(alone for _, _, alone in comparison.only.values()):,}"),
-            *(
-                (status_name(status), " → ".join(f"{n:,}" for n in both))
-                for status, both in counts.items()
-                if any(both)
-            ),
+            *((word(status), " → ".join(f"{n:,}" for n in both)) for status, both in counts.items() if any(both)),
         ],
         sections=[
             _differences(comparison),
@@ -165,7 +160,7 @@ def _name(row: Row) -> str:
 def _label(row: Row) -> str:
     """Return the same without the name of its factor."""
     if row["factor"] == "stage":
-        return stage_name(row["level"])
+        return word(row["level"])
     return level_name(row["level"]) if row["factor"] else tr("all pairs")
 
 
@@ -344,14 +339,14 @@ def _single_changes(comparison: Comparison) -> Section:
     listed = changed.loc[order].head(LISTED_CHANGES)
     rows = [
         (
-            stage_name(row["stage"]),
+            word(row["stage"]),
             ", ".join(level_name(row[factor]) for factor in varied) or level_name(row["activation"]),
             f"{row['seed']}",
             f"{row['old_rate']:.3g}" + ("" if row["old_rate"] == row["new_rate"] else f" → {row['new_rate']:.3g}"),
             percent(row["old"]),
             percent(row["new"]),
             points(row["difference"]),
-            " → ".join(dict.fromkeys(status_name(row[column]) for column in ("old_status", "new_status"))),
+            " → ".join(dict.fromkeys(word(row[column]) for column in ("old_status", "new_status"))),
         )
         for row in listed.to_dict("records")
     ]
@@ -387,9 +382,9 @@ def _single_changes(comparison: Comparison) -> Section:
 
 
 def _coverage(old: Run, new: Run, comparison: Comparison) -> Section:
-    stages = [(stage_name(stage), *(f"{number:,}" for number in numbers)) for stage, numbers in comparison.only.items()]
+    stages = [(word(stage), *(f"{number:,}" for number in numbers)) for stage, numbers in comparison.only.items()]
     endings = [
-        (status_name(status), f"{before:,}", f"{after:,}", f"{after - before:+,}".replace("-", "−"))
+        (word(status), f"{before:,}", f"{after:,}", f"{after - before:+,}".replace("-", "−"))
         for status, before, after in status_counts(old.trials, new.trials)
     ]
     return Section(

@@ -30,7 +30,7 @@ import pandas as pd
 from trainatlas.analysis.order import TrialOrder
 from trainatlas.analysis.tables import PLACE_COLUMNS, parameter_columns, trial_columns
 from trainatlas.report.language import mark, tr
-from trainatlas.report.wording import factor_name, from_here, level_name, stage_name, status_name, target_mark
+from trainatlas.report.wording import factor_name, from_here, level_name, target_mark, word
 from trainatlas.study.config import Study
 from trainatlas.study.parameters import BATCH_SIZE
 from trainatlas.study.planning import MEASURED_STAGES
@@ -56,8 +56,6 @@ Packed = dict[str, Codes]
 
 _STAGES = ("tuning", "coarse", "fine", "rung", "batch", "final", "winner", "random")
 _SPECIAL = {"stage": _STAGES, "status": STATUSES}
-_NAMES = {"stage": stage_name, "status": status_name}
-"""How values of these columns are shown; those of the others that have an order are levels of factors."""
 _CURVES: dict[str, tuple[str, str]] = {"loss": ("train_batch", "loss"), "accuracy": ("validation", "accuracy")}
 _LAYERS = ("dead_fraction", "saturated_fraction", "gradient_norm", "update_to_weight_ratio")
 _SHARE_ENDINGS = ("accuracy", "fraction", "share", "retained_variance")
@@ -236,7 +234,7 @@ def _column(study: Study, column: Column, cells: pd.Series, arrays: Packed) -> d
     wanted = _ordered(study, name, values)
     if wanted is not None:
         values, codes = wanted, np.array([wanted.index(value) for value in values], dtype=np.int64)[codes]
-        told["names"] = [_NAMES.get(name, level_name)(value) for value in values]
+        told["names"] = [level_name(value) if name in FACTORS else word(value) for value in values]
     arrays[f"column/{name}"] = codes.astype(np.uint16)
     return told | {"values": values}
 

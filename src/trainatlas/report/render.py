@@ -133,9 +133,7 @@ def _write(content: Content, tables: Sequence[Path], reports: Path, explorer: by
     for section in content.sections:
         for number, block in enumerate(section.blocks, 1):
             if isinstance(block, Table):  # named as the page's own anchor for it
-                with speaking(content.language):
-                    source = latex_table(block)
-                write_text(reports / "tables" / f"{section.anchor}-{number}.tex", source)
+                write_text(reports / "tables" / f"{section.anchor}-{number}.tex", latex_table(block))
     if explorer:
         with atomic_write(reports / EXPLORER, "wb") as file:
             file.write(explorer)

@@ -14,7 +14,7 @@ from trainatlas.report.blocks import Figure, Section, Table
 from trainatlas.report.differences import difference_cells, difference_in_words
 from trainatlas.report.drawing import MARKERS, canvas_of, line_of, percent_axis, svg_of
 from trainatlas.report.language import mark, tr, trn
-from trainatlas.report.wording import joined, percent, percent_interval, points, stage_name
+from trainatlas.report.wording import joined, percent, percent_interval, points, word
 from trainatlas.study.config import Study
 
 TABLES = (
@@ -149,7 +149,7 @@ def _rounds_table(rounds: pd.DataFrame) -> Table:
     rows = [
         (
             row["sample"],
-            stage_name(row["stage"]),
+            word(row["stage"]),
             f"{row['round']}",
             f"{row['trials']:,}",
             f"{row['lost']:,}",

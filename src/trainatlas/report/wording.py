@@ -17,6 +17,9 @@ _FACTORS = {
     "optimizer": mark("optimizer"),
     "preprocessing": mark("preprocessing"),
     "learning_rate": mark("learning rate"),
+    "schedule": mark("schedule"),
+    "regularisation": mark("regularisation"),
+    "augmentation": mark("augmentation"),
     "remainder": mark("higher orders and chance"),
 }
 _LEVELS = {
@@ -71,13 +74,50 @@ _LEVELS = {
     "gradient_clipping": mark("gradient clipping"),
     "early_stopping": mark("early stopping"),
     "cutmix": "CutMix",
+    "momentum": mark("momentum"),
+    "raw": mark("raw"),
+    "constant": mark("constant"),
+    "orthogonal": mark("orthogonal"),
+    "identity": mark("identity"),
+    "exponential": mark("exponential"),
+    "cosine": mark("cosine"),
+    "linear": mark("linear"),
+    "dropout": mark("dropout"),
+    "abort": mark("abort"),
+    "horizontal_flip": mark("horizontal flip"),
+    "vertical_flip": mark("vertical flip"),
+    "crop": mark("crop"),
+    "scaling": mark("scaling"),
+    "translation": mark("translation"),
+    "rotation": mark("rotation"),
+    "shear": mark("shear"),
+    "stretch": mark("stretch"),
+    "brightness": mark("brightness"),
+    "contrast": mark("contrast"),
+    "saturation": mark("saturation"),
+    "hue": mark("hue"),
+    "color_jitter": mark("color jitter"),
+    "gaussian_blur": mark("gaussian blur"),
+    "gaussian_noise": mark("gaussian noise"),
+    "random_erasing": mark("random erasing"),
 }
-
-
 TABLE_WORDS = (
     mark("better"),
     mark("worse"),
     mark("not told apart"),
+    mark("tuning"),
+    mark("coarse"),
+    mark("fine"),
+    mark("rung"),
+    mark("batch"),
+    mark("final"),
+    mark("winner"),
+    mark("random"),
+    mark("ok"),
+    mark("diverged"),
+    mark("stopped early"),
+    mark("failed"),
+    mark("init"),
 )
 """Words of tables that are shown as they are: `tr` finds them in the catalogue."""
 
@@ -85,6 +125,12 @@ TABLE_WORDS = (
 def factor_name(factor: str) -> str:
     """Return a factor's name in words."""
     return tr(_FACTORS.get(factor, factor))
+
+
+def word(name: str) -> str:
+    """Return a name that tables have, such as a stage or a status, in words."""
+    plain = name.replace("_", " ")
+    return tr(plain)
 
 
 def level_name(level: str) -> str:
@@ -159,6 +205,13 @@ def steps(value: float) -> str:
     return tr("never") if math.isinf(value) else f"{value:,.0f}"
 
 
+def target_name(target: Target) -> str:
+    """Return a target in words."""
+    if target.metric == "train_error":
+        return tr("training error at most {value:.0%}", value=target.value)
+    return tr("validation accuracy at least {value:.0%}", value=target.value)
+
+
 def target_mark(target: Target) -> str:
     """Return a target as the head of a column has it."""
     mark_of = tr("train err. ≤") if target.metric == "train_error" else tr("val. acc. ≥")
@@ -187,31 +240,3 @@ def from_here(path: Path) -> str:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-_STAGES = {
-    "tuning": mark("tuning"),
-    "final": mark("final"),
-    "random": mark("random"),
-    "coarse": mark("coarse"),
-    "fine": mark("fine"),
-    "rung": mark("rung"),
-    "batch": mark("batch"),
-    "winner": mark("winner"),
-}
-_STATUSES = {
-    "ok": mark("ok"),
-    "diverged": mark("diverged"),
-    "stopped_early": mark("stopped early"),
-    "failed": mark("failed"),
-}
-
-
-def stage_name(stage: str) -> str:
-    """Return the name of a stage of a study in words."""
-    return tr(_STAGES.get(stage, stage))
-
-
-def status_name(status: str) -> str:
-    """Return in words how a run ended."""
-    return tr(_STATUSES.get(status, status.replace("_", " ")))
