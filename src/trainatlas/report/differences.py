@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from trainatlas.report.language import tr
 from trainatlas.report.wording import points, points_interval
 
 Row = pd.Series | Mapping[Any, Any]
@@ -20,8 +21,12 @@ def difference_cells(row: Row, column: str = "difference") -> tuple[str, str]:
 
 def difference_in_words(row: Row, column: str = "difference") -> str:
     """Return a difference with its interval in brackets."""
-    difference, interval = difference_cells(row, column)
-    return f"{difference} ({interval})"
+    return with_interval(*difference_cells(row, column))
+
+
+def with_interval(value: str, interval: str) -> str:
+    """Return a value with its interval in brackets."""
+    return tr("{value} ({interval})", value=value, interval=interval)
 
 
 def seeds_and_pairs(row: Row) -> str:

@@ -8,6 +8,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from trainatlas.analysis.screening import NEAR
 from trainatlas.report.blocks import Figure, Table
+from trainatlas.report.differences import with_interval
 from trainatlas.report.drawing import MARKERS, canvas_of, line_of, share_bars, svg_of
 from trainatlas.report.language import mark, tr, trn
 from trainatlas.report.wording import capital, joined, percent, percent_interval, term_name
@@ -108,7 +109,7 @@ def _early_looks(screening: pd.DataFrame) -> str:
 
 def _correlation(row: pd.Series) -> str:
     interval = tr("{low} to {high}", low=f"{row['spearman_low']:.2f}", high=f"{row['spearman_high']:.2f}")
-    return f"{row['spearman']:.2f} ({interval})"
+    return with_interval(f"{row['spearman']:.2f}", interval)
 
 
 def _stopping(table: pd.DataFrame) -> str:
@@ -170,7 +171,7 @@ def importance_bars(importance: pd.DataFrame) -> Figure:
         rest=percent(rest),
     )
     bars = [
-        f"{term_name(row['term'])} {percent(row['share'])} ({percent_interval(row['low'], row['high'])})"
+        f"{term_name(row['term'])} {with_interval(percent(row['share']), percent_interval(row['low'], row['high']))}"
         for _, row in shown[::-1].iterrows()
     ]
     alt = tr("Bars: {list}", list="; ".join(bars))

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 
 from trainatlas.report import screening
 from trainatlas.report.blocks import Figure, Section, Table
-from trainatlas.report.differences import difference_cells, difference_in_words
+from trainatlas.report.differences import difference_cells, difference_in_words, with_interval
 from trainatlas.report.drawing import MARKERS, canvas_of, line_of, percent_axis, svg_of
 from trainatlas.report.language import mark, tr, trn
 from trainatlas.report.wording import joined, percent, percent_interval, points, word
@@ -156,8 +156,7 @@ def _rounds_table(rounds: pd.DataFrame) -> Table:
             f"{row['epochs']:,}",
             percent(row["validation_accuracy"]),
             percent(row["random_accuracy"]),
-            percent(row["test_accuracy"])
-            + ("" if math.isnan(row["test_low"]) else f" ({percent_interval(row['test_low'], row['test_high'])})"),
+            _tested(row),
         )
         for _, row in rounds.iterrows()
     ]
@@ -184,6 +183,14 @@ def _rounds_table(rounds: pd.DataFrame) -> Table:
         "search_rounds",
         text_columns=2,
     )
+
+
+def _tested(row: pd.Series) -> str:
+    """Return the cell of a test accuracy, with its interval where there is one."""
+    accuracy = percent(row["test_accuracy"])
+    if math.isnan(row["test_low"]):
+        return accuracy
+    return with_interval(accuracy, percent_interval(row["test_low"], row["test_high"]))
 
 
 def _regions_table(regions: pd.DataFrame) -> Table:
