@@ -43,8 +43,8 @@ def latex_text(text: str) -> str:
 
 def latex_table(table: Table) -> str:
     """Return a table as LaTeX: comments with its title, note and source, and one tabular without a float."""
-    source = tr("Data:") + f" tables/{table.data}.csv" if table.data else ""
-    told = [table.title, table.note, source]
+    data = tr("Data:")
+    told = [table.title, table.note, f"{data} tables/{table.data}.csv" if table.data else ""]
     comments = [_BREAKS.sub(" ", line).strip() for line in told]
     texts = min(table.text_columns, len(table.header))
     lines = [
