@@ -9,7 +9,9 @@ import pytest
 from trainatlas.analysis.tables import CURVE_COLUMNS, LAYER_COLUMNS, read_table, scan_table, trial_columns
 from trainatlas.report.blocks import Content, Section
 from trainatlas.report.explorer import embedded, explorer_data
+from trainatlas.report.language import speaking
 from trainatlas.report.render import render_html
+from trainatlas.report.wording import factor_name, level_name, target_mark
 
 pytestmark = pytest.mark.browser
 
@@ -414,3 +416,95 @@ def test_markup_in_levels_errors_and_layers_is_text(open_page, built_report, tmp
     again.wait_for_selector(".explorer[data-ready]")
     assert count(again) == count(page)
     assert page.heard == [] and page.asked == [page.url.partition("#")[0]]
+
+
+DRAWN = """
+    window.drawn = [];
+    const draw = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...where) {
+        window.drawn.push(text);
+        return draw.call(this, text, ...where);
+    };
+"""
+"""Keeps every text that is drawn."""
+SAID = """() => [...document.querySelectorAll(".explorer, .explorer :not(pre, pre *)")].flatMap(element => [
+    element.getAttribute("aria-label") ?? "",
+    ...[...element.childNodes].filter(child => child.nodeType === Node.TEXT_NODE).map(child => child.textContent),
+]).concat(window.drawn)"""
+
+
+@pytest.fixture
+def korean(open_page, built_report, tmp_path):
+    """Return a function that opens the explorer in Korean, with a state in the address."""
+    study, results = built_report.study, built_report.results
+    trials = read_table(results / "trials.csv", trial_columns(study), "test")
+    parts = [
+        scan_table(results / f"{name}.csv", columns, "test")
+        for name, columns in (("curves", CURVE_COLUMNS), ("layers", LAYER_COLUMNS))
+    ]
+    with speaking("ko"):
+        data = embedded(explorer_data(study, trials, *parts, results))
+        content = Content("t", "q", [], [], [Section("explorer", "t")], "d")
+    path = tmp_path / "page.html"
+    path.write_text(render_html(content, printed=False, explorer=data), encoding="utf-8")
+
+    def open_korean(state=""):
+        page = open_page("about:blank")
+        page.add_init_script(DRAWN)
+        page.goto(path.as_uri() + state)
+        page.wait_for_selector(".explorer[data-ready]")
+        return page
+
+    return open_korean
+
+
+def test_a_korean_explorer_has_korean_labels_captions_and_column_heads(korean, trials):
+    page = korean()
+    measured = trials["stage"].isin(MEASURED).sum()
+    assert count(page) == f"시행 {len(trials)}개 중 {measured}개"
+    assert page.text_content(".explorer .reset") == "처음 상태로"
+    assert page.text_content(".explorer .download") == f"시행 {measured}개 내려받기(CSV)"
+    assert page.text_content(".explorer .next") == "다음 50개"
+    assert page.text_content("#explorer-table") == "선택한 시행"
+    heads = page.locator(".trials thead th").all_text_contents()
+    assert {"시행", "단계", "검증 정확도", "테스트 정확도", "학습률", "시드", "상태"} <= set(heads)
+    assert page.text_content(".curves-caption").startswith("선 하나가 시행 하나이다.")
+    assert page.text_content(".parallel-caption").startswith("시행마다")
+    assert page.get_by_role("img", name=re.compile("^에포크에 따른 훈련 손실과 검증 정확도")).count() == 1
+    assert box(page, "stage", "최종").is_checked() and not box(page, "stage", "조율").is_checked()
+    box(page, "stage", "조율").check()
+    assert page.text_content(".curves-caption").startswith("선: 중앙값. 띠:")
+    assert "stage=tuning" in page.evaluate("location.hash")
+    with page.expect_download() as waiting:
+        page.click(".explorer .download")
+    assert list(pd.read_csv(waiting.value.path(), nrows=1).columns) == list(trials.columns)
+
+
+def test_a_korean_explorer_has_no_english_word_of_its_own(korean, built_report, trials):
+    study = built_report.study
+    layers = pd.read_csv(built_report.results / "layers.csv")["layer"]
+    with speaking("ko"):
+        names = {level_name(level) for factor in study.factors for level in study.factors[factor]}
+        names |= {factor_name(factor) for factor in study.factors} | {target_mark(target) for target in study.targets}
+    texts = trials.select_dtypes(["object", "string"])
+    names |= {"CSV", *layers, *(str(cell) for name in texts for cell in texts[name].dropna())}
+    names -= {*trials["stage"], *trials["status"]}
+    trial_id = trials.loc[trials["status"] == "diverged", "trial_id"].iloc[0]
+    for state in ("", "stage=tuning&stage=final&stage=random", "group=", "stage=", f"stage=tuning&trial={trial_id}"):
+        page = korean(f"#explorer?{state}" if state else "")
+        if state.endswith(trial_id):
+            assert page.text_content("dialog h3") == f"시행 {trial_id}"
+            assert page.text_content("dialog .ended") == "종료 상태: 발산."
+            assert page.text_content("dialog .close") == "닫기"
+        else:
+            page.hover(".trials thead")
+            if page.locator(".trials tbody tr").count():
+                page.hover(".trials tbody tr")
+                settled(page)
+                assert "검증 정확도" in page.text_content(".readout")
+        said = "\n".join(page.evaluate(SAID))
+        assert "에포크" in said
+        for name in sorted(names, key=len, reverse=True):
+            said = re.sub(rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z])", "", said)
+        assert set(re.findall("[A-Za-z]{2,}", said)) == set(), state
+        assert page.heard == []

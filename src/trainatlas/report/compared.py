@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
@@ -13,7 +11,9 @@ from trainatlas.analysis.intervals import CONFIDENCE
 from trainatlas.analysis.runs import Run, environment_changes, level_changes, setting_changes, status_counts
 from trainatlas.analysis.runs_compared import Comparison
 from trainatlas.report.blocks import Content, Figure, Section, Table
+from trainatlas.report.differences import Row, difference_cells, seeds_and_pairs
 from trainatlas.report.drawing import PALETTE, canvas_of, pages_of, rows_by_factor, rows_high, svg_of
+from trainatlas.report.language import mark, tr, trn
 from trainatlas.report.wording import (
     capital,
     factor_name,
@@ -22,12 +22,9 @@ from trainatlas.report.wording import (
     p_value,
     percent,
     points,
-    points_interval,
+    word,
 )
 from trainatlas.study.trial import FACTORS
-
-Row = Mapping[Any, Any]
-"""A row of compare.csv, by column."""
 
 LISTED_CHANGES = 20
 """Single pairs that are listed, those that changed most."""
@@ -36,34 +33,66 @@ NAMED_LEVELS = 4
 DRAWN_ROWS = 36
 """Rows of a figure at most; more go on in another."""
 SIGNS = {
-    "worse": "▼ worse",
-    "better": "▲ better",
-    "alike": "= alike",
-    "open": "? open",
-    "no interval": "– no interval",
+    "worse": mark("▼ worse"),
+    "better": mark("▲ better"),
+    "alike": mark("= alike"),
+    "open": mark("? open"),
+    "no interval": mark("– no interval"),
 }
 """Verdicts with a sign of their own: they are told apart without colour."""
+_VERDICTS = {
+    "worse": mark("worse"),
+    "better": mark("better"),
+    "alike": mark("alike"),
+    "open": mark("open"),
+    "no interval": mark("no interval"),
+}
+_OVERALL = {
+    "worse": mark(
+        "With a margin of {margin} the new run is worse than the old one by more than the margin: a regression."
+    ),
+    "better": mark("With a margin of {margin} the new run is better than the old one by more than the margin."),
+    "alike": mark("With a margin of {margin} the new run is as good as the old one within the margin."),
+    "open": mark(
+        "With a margin of {margin} the new run is not told apart from one that is worse or better by the margin, nor surely "
+        "within it."
+    ),
+    "no interval": mark(
+        "With a margin of {margin} the new run is told without an interval, for pairs have one seed only: nothing is called a "
+        "regression."
+    ),
+}
+_METRICS = {
+    "test_accuracy": mark("test accuracy"),
+    "final_validation_accuracy": mark("final validation accuracy"),
+    "best_validation_accuracy": mark("best validation accuracy"),
+    "final_train_accuracy": mark("final train accuracy"),
+}
+TABLE_WORDS = (mark("digest of your own data"), mark("digests of your own code"), mark("unknown"))
+"""What `trainatlas.analysis.runs_compared` says in words: `tr` finds it in the catalogue."""
 
 
 def compared_content(old: Run, new: Run, comparison: Comparison) -> Content:
     """Put the report on two runs together."""
-    digests = [run.fact("study_digest") for run in (old, new)]
+    digests = [tr(run.fact("study_digest")) for run in (old, new)]
     overall = _overall(comparison)
     counts = {status: numbers for status, *numbers in status_counts(old.trials, new.trials)}
     return Content(
-        title=f"{new.study.get('title', new.folder.name)}: two runs compared",
-        question=f"Is {new.folder} worse than {old.folder} by more than {_margin(comparison)} of {_metric(comparison)}?",
+        title=tr("{title}: two runs compared", title=new.study.get("title", new.folder.name)),
+        question=tr(
+            "Is {new} worse than {old} by more than {margin} of {metric}?",
+            new=new.folder,
+            old=old.folder,
+            margin=_margin(comparison),
+            metric=_metric(comparison),
+        ),
         findings=_findings(old, new, comparison),
         counts=[
-            ("pairs", f"{overall['pairs']:,}"),
-            ("seeds", f"{overall['seeds']:,}"),
-            ("old run alone", f"{sum(alone for _, alone, _ in comparison.only.values()):,}"),
-            ("new run alone", f"{sum(alone for _, _, alone in comparison.only.values()):,}"),
-            *(
-                (status.replace("_", " "), " → ".join(f"{n:,}" for n in both))
-                for status, both in counts.items()
-                if any(both)
-            ),
+            (tr("pairs"), f"{overall['pairs']:,}"),
+            (tr("seeds"), f"{overall['seeds']:,}"),
+            (tr("old run alone"), f"{sum(alone for _, alone, _ in comparison.only.values()):,}"),
+            (tr("new run alone"), f"{sum(alone for _, _, alone in comparison.only.values()):,}"),
+            *((word(status), " → ".join(f"{n:,}" for n in both)) for status, both in counts.items() if any(both)),
         ],
         sections=[
             _differences(comparison),
@@ -109,12 +138,12 @@ def _conclusion(comparison: Comparison) -> str:
 
 
 def _metric(comparison: Comparison) -> str:
-    return comparison.metric.replace("_", " ")
+    return tr(_METRICS[comparison.metric])
 
 
 def _margin(comparison: Comparison) -> str:
     points_of_it = f"{comparison.margin * 100:g}"
-    return f"{points_of_it} point{'' if points_of_it == '1' else 's'}"
+    return trn("{points} point", "{points} points", 1 if points_of_it == "1" else 2, points=points_of_it)
 
 
 def _name(row: Row) -> str:
@@ -125,34 +154,29 @@ def _name(row: Row) -> str:
 def _label(row: Row) -> str:
     """Return the same without the name of its factor."""
     if row["factor"] == "stage":
-        return str(row["level"])
-    return level_name(row["level"]) if row["factor"] else "all pairs"
+        return word(row["level"])
+    return level_name(row["level"]) if row["factor"] else tr("all pairs")
 
 
 def _in_words(row: Row) -> str:
     """Return a row's difference with its interval, or why there is none."""
-    inside = (
-        "one seed: no interval"
-        if math.isnan(row["low"])
-        else f"95% interval {points_interval(row['low'], row['high'], 2)}"
-    )
-    return f"{points(row['difference'], 2)} points ({inside})"
+    difference, interval = difference_cells(row)
+    if math.isnan(row["low"]):
+        return tr("{difference} points ({why})", difference=difference, why=interval)
+    return tr("{difference} points (95% interval {interval})", difference=difference, interval=interval)
 
 
 def _findings(old: Run, new: Run, comparison: Comparison) -> list[str]:
     rows, pairs = comparison.rows, comparison.pairs
     overall = _overall(comparison)
-    said = {
-        "worse": "worse than the old one by more than the margin: a regression",
-        "better": "better than the old one by more than the margin",
-        "alike": "as good as the old one within the margin",
-        "open": "not told apart from one that is worse or better by the margin, nor surely within it",
-        "no interval": "told without an interval, for pairs have one seed only: nothing is called a regression",
-    }[overall["verdict"]]
-    found = [
-        f"Over {overall['pairs']:,} pairs of {overall['seeds']} seeds {_metric(comparison)} changed by {_in_words(overall)}. "
-        f"With a margin of {_margin(comparison)} the new run is {said}."
-    ]
+    change = tr(
+        "Over {pairs:,} pairs of {seeds} seeds {metric} changed by {difference}.",
+        pairs=overall["pairs"],
+        seeds=overall["seeds"],
+        metric=_metric(comparison),
+        difference=_in_words(overall),
+    )
+    found = [f"{change} {tr(_OVERALL[overall['verdict']], margin=_margin(comparison))}"]
     by_level = rows.iloc[1:]
     for verdict in ("worse", "better"):
         beyond = by_level[by_level["verdict"] == verdict]
@@ -161,63 +185,99 @@ def _findings(old: Run, new: Run, comparison: Comparison) -> list[str]:
             parts = [
                 f"{_name(row)} {_in_words(row)}" for row in beyond.loc[order].head(NAMED_LEVELS).to_dict("records")
             ]
-            found.append(
-                f"{len(beyond)} of {len(by_level)} levels {'are' if len(beyond) > 1 else 'is'} {verdict} by more than the "
-                f"margin, corrected for their number: {'; '.join(parts)}."
-            )
+            found.append(_beyond_in_words(verdict, len(beyond), len(by_level), "; ".join(parts)))
     if len(by_level) and not by_level["verdict"].isin(["worse", "better"]).any():
-        found.append(f"None of {len(by_level)} levels is surely worse or better by more than the margin.")
+        found.append(
+            tr("None of {levels} levels is surely worse or better by more than the margin.", levels=len(by_level))
+        )
     same = int((pairs["difference"] == 0).sum())
-    found.append(f"{same:,} of {len(pairs):,} pairs have the same {_metric(comparison)}.")
+    found.append(
+        tr(
+            "{same:,} of {pairs:,} pairs have the same {metric}.",
+            same=same,
+            pairs=len(pairs),
+            metric=_metric(comparison),
+        )
+    )
     found.append(_same_to_begin_with(old, new))
     return found
 
 
+def _beyond_in_words(verdict: str, number: int, levels: int, listed: str) -> str:
+    if verdict == "worse":
+        return trn(
+            "{number} of {levels} levels is worse by more than the margin, corrected for their number: {list}.",
+            "{number} of {levels} levels are worse by more than the margin, corrected for their number: {list}.",
+            number,
+            levels=levels,
+            list=listed,
+        )
+    return trn(
+        "{number} of {levels} levels is better by more than the margin, corrected for their number: {list}.",
+        "{number} of {levels} levels are better by more than the margin, corrected for their number: {list}.",
+        number,
+        levels=levels,
+        list=listed,
+    )
+
+
 def _same_to_begin_with(old: Run, new: Run) -> str:
     """Say whether study and environment were the same."""
-    levels = [factor_name(factor) for factor, *_ in level_changes(old, new)]
-    differing = [
-        f"{what} ({joined(changes)})"
-        for what, changes in (
-            ("levels of the study", levels),
-            ("its settings", [key for key, *_ in setting_changes(old, new)]),
-            ("code, packages and hardware", [key for key, *_ in environment_changes(old, new)]),
-        )
-        if changes
-    ]
+    differing = []
+    if levels := level_changes(old, new):
+        names = joined([factor_name(factor) for factor, *_ in levels])
+        differing.append(tr("levels of the study ({list})", list=names))
+    if settings := setting_changes(old, new):
+        differing.append(tr("its settings ({list})", list=joined([tr(key) for key, *_ in settings])))
+    if surroundings := environment_changes(old, new):
+        names = joined([key for key, *_ in surroundings])
+        differing.append(tr("code, packages and hardware ({list})", list=names))
     if not differing:
-        return "Study, code, packages and hardware are the same."
-    return f"Not the same to begin with: {'; '.join(differing)}."
+        return tr("Study, code, packages and hardware are the same.")
+    return tr("Not the same to begin with: {list}.", list="; ".join(differing))
 
 
 def _differences(comparison: Comparison) -> Section:
     rows = [
         (
-            factor_name(row["factor"]) or "all",
+            factor_name(row["factor"]) or tr("all"),
             _label(row),
             percent(row["old"], 2),
             percent(row["new"], 2),
-            points(row["difference"], 2),
-            points_interval(row["low"], row["high"], 2),
+            *difference_cells(row),
             p_value(row["p_holm"]),
-            SIGNS[row["verdict"]],
-            f"{row['seeds']} · {row['pairs']:,}",
+            tr(SIGNS[row["verdict"]]),
+            seeds_and_pairs(row),
         )
         for row in comparison.rows.to_dict("records")
     ]
-    header = ("factor", "level", "old", "new", "new − old", "95% interval", "p (Holm)", "verdict", "seeds · pairs")
-    note = (
-        f"{capital(_metric(comparison))}; differences in percentage points. Worse, better: the interval lies wholly beyond the "
-        f"margin of {_margin(comparison)}, also corrected for the number of levels; alike: wholly within it; open: neither."
+    header = (
+        tr("factor"),
+        tr("level"),
+        tr("old"),
+        tr("new"),
+        tr("new − old"),
+        tr("95% interval"),
+        tr("p (Holm)"),
+        tr("verdict"),
+        tr("seeds · pairs"),
+    )
+    note = tr(
+        "{metric}; differences in percentage points. Worse, better: the interval lies wholly beyond the margin of {margin}, also "
+        "corrected for the number of levels; alike: wholly within it; open: neither.",
+        metric=capital(_metric(comparison)),
+        margin=_margin(comparison),
     )
     return Section(
         "differences",
-        "What changed in the results",
+        tr("What changed in the results"),
         [
-            "A pair is a trial of each run that agree in data, network, levels and seed. The mean over a seed's pairs is one "
-            "value."
+            tr(
+                "A pair is a trial of each run that agree in data, network, levels and seed. The mean over a seed's pairs is one "
+                "value."
+            )
         ],
-        [*_forest(comparison), Table("Differences by level", header, rows, note, "compare", text_columns=2)],
+        [*_forest(comparison), Table(tr("Differences by level"), header, rows, note, "compare", text_columns=2)],
     )
 
 
@@ -235,24 +295,22 @@ def _forest(comparison: Comparison) -> list[Figure]:
         axis.axvspan(-margin, margin, color="#888888", alpha=0.15, linewidth=0)
         axis.axvline(0, color="#222222", linewidth=0.8)
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:+g}" if value else "0"))
-        axis.set_xlabel(f"new minus old, {_metric(comparison)}, percentage points (left of 0: the new run is worse)")
-        worse = sum(row["verdict"] == "worse" for row in rows)
-        caption = (
-            f"{worse} of {len(rows)} rows are worse by more than the margin of {_margin(comparison)} (shaded: within it). "
-            "Points: mean over seeds; lines: 95% intervals over seeds, not corrected; filled: worse or better beyond the margin "
-            "after correction."
-        )
-        alt = "; ".join(f"{_name(row)}: {_in_words(row)}, {row['verdict']}" for row in rows)
-        figures.append(
-            Figure(
-                f"run_differences{name}",
-                svg_of(canvas),
-                f"Differences between the runs{title}",
-                caption,
-                alt,
-                "compare",
+        axis.set_xlabel(
+            tr(
+                "new minus old, {metric}, percentage points (left of 0: the new run is worse)",
+                metric=_metric(comparison),
             )
         )
+        caption = tr(
+            "{worse} of {rows} rows are worse by more than the margin of {margin} (shaded: within it). Points: mean over seeds; "
+            "lines: 95% intervals over seeds, not corrected; filled: worse or better beyond the margin after correction.",
+            worse=sum(row["verdict"] == "worse" for row in rows),
+            rows=len(rows),
+            margin=_margin(comparison),
+        )
+        alt = "; ".join(f"{_name(row)}: {_in_words(row)}, {tr(_VERDICTS[row['verdict']])}" for row in rows)
+        heading = tr("Differences between the runs") + title
+        figures.append(Figure(f"run_differences{name}", svg_of(canvas), heading, caption, alt, "compare"))
     return figures
 
 
@@ -275,56 +333,74 @@ def _single_changes(comparison: Comparison) -> Section:
     listed = changed.loc[order].head(LISTED_CHANGES)
     rows = [
         (
-            row["stage"],
+            word(row["stage"]),
             ", ".join(level_name(row[factor]) for factor in varied) or level_name(row["activation"]),
             f"{row['seed']}",
             f"{row['old_rate']:.3g}" + ("" if row["old_rate"] == row["new_rate"] else f" → {row['new_rate']:.3g}"),
             percent(row["old"]),
             percent(row["new"]),
             points(row["difference"]),
-            row["new_status"]
-            if row["old_status"] == row["new_status"]
-            else f"{row['old_status']} → {row['new_status']}",
+            " → ".join(dict.fromkeys(word(row[column]) for column in ("old_status", "new_status"))),
         )
         for row in listed.to_dict("records")
     ]
-    header = ("stage", "arm", "seed", "rate", "old", "new", "new − old", "how it ended")
-    note = f"{len(listed):,} of {len(changed):,} pairs that changed; {len(pairs) - len(changed):,} did not."
+    header = (
+        tr("stage"),
+        tr("arm"),
+        tr("seed"),
+        tr("rate"),
+        tr("old"),
+        tr("new"),
+        tr("new − old"),
+        tr("how it ended"),
+    )
+    note = tr(
+        "{listed:,} of {changed:,} pairs that changed; {unchanged:,} did not.",
+        listed=len(listed),
+        changed=len(changed),
+        unchanged=len(pairs) - len(changed),
+    )
     blocks: list[Figure | Table] = []
     if rows:
-        blocks.append(Table("The pairs that changed most", header, rows, note, "pairs", text_columns=2))
-    return Section(
-        "single-changes",
-        "Largest single changes",
-        [
+        blocks.append(Table(tr("The pairs that changed most"), header, rows, note, "pairs", text_columns=2))
+        text = tr(
             "Single trials vary by chance alone where anything differs between the runs: look for what these have in common."
-        ]
-        if rows
-        else [f"All {len(pairs):,} pairs have the same {_metric(comparison)} and ended in the same way."],
-        blocks,
-    )
+        )
+    else:
+        text = tr(
+            "All {pairs:,} pairs have the same {metric} and ended in the same way.",
+            pairs=len(pairs),
+            metric=_metric(comparison),
+        )
+    return Section("single-changes", tr("Largest single changes"), [text], blocks)
 
 
 def _coverage(old: Run, new: Run, comparison: Comparison) -> Section:
-    stages = [(stage, *(f"{number:,}" for number in numbers)) for stage, numbers in comparison.only.items()]
+    stages = [(word(stage), *(f"{number:,}" for number in numbers)) for stage, numbers in comparison.only.items()]
     endings = [
-        (status.replace("_", " "), f"{before:,}", f"{after:,}", f"{after - before:+,}".replace("-", "−"))
+        (word(status), f"{before:,}", f"{after:,}", f"{after - before:+,}".replace("-", "−"))
         for status, before, after in status_counts(old.trials, new.trials)
     ]
     return Section(
         "coverage",
-        "Trials",
+        tr("Trials"),
         [
-            "Trials that only one run has are counted here and enter no difference. Trials that diverged count with what they "
-            "ended at."
+            tr(
+                "Trials that only one run has are counted here and enter no difference. Trials that diverged count with what "
+                "they ended at."
+            )
         ],
         [
-            Table("Pairs, and trials of one run alone", ("stage", "pairs", "only old", "only new"), stages),
             Table(
-                "How trials ended",
-                ("status", "old", "new", "new − old"),
+                tr("Pairs, and trials of one run alone"),
+                (tr("stage"), tr("pairs"), tr("only old"), tr("only new")),
+                stages,
+            ),
+            Table(
+                tr("How trials ended"),
+                (tr("status"), tr("old"), tr("new"), tr("new − old")),
                 endings,
-                "All trials of every stage.",
+                tr("All trials of every stage."),
             ),
         ],
     )
@@ -335,51 +411,61 @@ def _configuration(old: Run, new: Run) -> Section:
         (factor_name(factor), ", ".join(map(level_name, gone)) or "–", ", ".join(map(level_name, added)) or "–")
         for factor, gone, added in level_changes(old, new)
     ]
-    settings = setting_changes(old, new)
+    settings = [(tr(key), before, after) for key, before, after in setting_changes(old, new)]
     blocks: list[Figure | Table] = []
     if levels:
-        blocks.append(Table("Levels", ("factor", "only old", "only new"), levels, text_columns=3))
+        header = (tr("factor"), tr("only old"), tr("only new"))
+        blocks.append(Table(tr("Levels"), header, levels, text_columns=3))
     if settings:
-        blocks.append(Table("Settings", ("setting", "old", "new"), settings, text_columns=3))
-    text = (
-        "What the studies say that is not the same."
-        if blocks
-        else "Both runs are of the same study: no setting and no level differs."
-    )
-    return Section("configuration", "Configuration", [text], blocks)
+        header = (tr("setting"), tr("old"), tr("new"))
+        blocks.append(Table(tr("Settings"), header, settings, text_columns=3))
+    differing = tr("What the studies say that is not the same.")
+    text = differing if blocks else tr("Both runs are of the same study: no setting and no level differs.")
+    return Section("configuration", tr("Configuration"), [text], blocks)
 
 
 def _environment(old: Run, new: Run) -> Section:
-    runs = [("results", str(old.folder), str(new.folder))]
+    runs = [(tr("results"), str(old.folder), str(new.folder))]
     for what, part, key in (
-        ("study digest", "study_digest", ""),
-        ("trained from", "training", "first_start"),
-        ("trained to", "training", "last_end"),
-        ("commit", "source", "commit"),
+        (tr("study digest"), "study_digest", ""),
+        (tr("trained from"), "training", "first_start"),
+        (tr("trained to"), "training", "last_end"),
+        (tr("commit"), "source", "commit"),
     ):
-        before, after = (run.fact(part, key) for run in (old, new))
+        before, after = (tr(run.fact(part, key)) for run in (old, new))
         runs.append((what, before, after))
     changes = environment_changes(old, new)
-    blocks: list[Figure | Table] = [Table("The two runs", ("what", "old", "new"), runs, text_columns=3)]
+    header = (tr("what"), tr("old"), tr("new"))
+    blocks: list[Figure | Table] = [Table(tr("The two runs"), header, runs, text_columns=3)]
     if changes:
-        blocks.append(Table("What differs", ("what", "old", "new"), changes, text_columns=3))
-    text = "Code, packages and hardware" + (" differ in what is listed." if changes else " are the same.")
-    return Section("environment", "Environment", [text], blocks)
+        blocks.append(Table(tr("What differs"), header, changes, text_columns=3))
+    differing = tr("Code, packages and hardware differ in what is listed.")
+    text = differing if changes else tr("Code, packages and hardware are the same.")
+    return Section("environment", tr("Environment"), [text], blocks)
 
 
 def _methods(comparison: Comparison) -> Section:
-    alpha = (1 - CONFIDENCE) / 2
     return Section(
         "methods",
-        "How to read this",
+        tr("How to read this"),
         [
-            "Pairs. Trials of the final stage pair by data, network, levels and seed, each at its own tuned rate; random draws "
-            "and winners of searches must agree in their rate and parameters too.",
-            "Intervals. The seed is the unit of replication: the mean over a seed's pairs is one value, and the 95% interval is "
-            "Student's t over these. With one seed there is no interval, and nothing is called a regression.",
-            f"Regressions. The new run is worse where the interval lies wholly below −{_margin(comparison)}. For single levels "
-            f"the one-sided p-value of this, corrected for the number of levels by Holm's method, must be {alpha:.3f} at most.",
-            "Limits. Where data, split, seeds or budget of the study were edited, a difference is that edit's and no fault of "
-            "the code. A run that is not worse by more than the margin may still be worse by less.",
+            tr(
+                "Pairs. Trials of the final stage pair by data, network, levels and seed, each at its own tuned rate; random "
+                "draws and winners of searches must agree in their rate and parameters too."
+            ),
+            tr(
+                "Intervals. The seed is the unit of replication: the mean over a seed's pairs is one value, and the 95% interval "
+                "is Student's t over these. With one seed there is no interval, and nothing is called a regression."
+            ),
+            tr(
+                "Regressions. The new run is worse where the interval lies wholly below −{margin}. For single levels the "
+                "one-sided p-value of this, corrected for the number of levels by Holm's method, must be {alpha:.3f} at most.",
+                margin=_margin(comparison),
+                alpha=(1 - CONFIDENCE) / 2,
+            ),
+            tr(
+                "Limits. Where data, split, seeds or budget of the study were edited, a difference is that edit's and no fault "
+                "of the code. A run that is not worse by more than the margin may still be worse by less."
+            ),
         ],
     )

@@ -29,7 +29,8 @@ import pandas as pd
 
 from trainatlas.analysis.order import TrialOrder
 from trainatlas.analysis.tables import PLACE_COLUMNS, parameter_columns, trial_columns
-from trainatlas.report.wording import factor_name, from_here, level_name, target_mark
+from trainatlas.report.language import mark, tr
+from trainatlas.report.wording import factor_name, from_here, level_name, target_mark, word
 from trainatlas.study.config import Study
 from trainatlas.study.parameters import BATCH_SIZE
 from trainatlas.study.planning import MEASURED_STAGES
@@ -59,19 +60,44 @@ _CURVES: dict[str, tuple[str, str]] = {"loss": ("train_batch", "loss"), "accurac
 _LAYERS = ("dead_fraction", "saturated_fraction", "gradient_norm", "update_to_weight_ratio")
 _SHARE_ENDINGS = ("accuracy", "fraction", "share", "retained_variance")
 _TITLES = {
-    "trial_id": "trial",
-    "init": "initialisation",
-    "final_train_loss": "training loss",
-    "final_validation_loss": "validation loss",
-    "final_train_accuracy": "training accuracy",
-    "final_validation_accuracy": "validation accuracy",
-    "best_validation_loss": "best validation loss",
-    "final_dead_fraction": "dead units",
-    "initial_dead_fraction": "dead units at the start",
-    "steps_run": "steps",
-    "epochs_run": "epochs begun",
-    "stop_epoch": "ends after epoch",
+    "trial_id": mark("trial"),
+    "data": mark("data"),
+    "network": mark("network"),
+    "learning_rate": mark("learning rate"),
+    "batch_size": mark("batch size"),
+    "epochs": mark("epochs"),
+    "seed": mark("seed"),
+    "validation_share": mark("validation share"),
+    "test_share": mark("test share"),
+    "user_code": mark("user code"),
+    "data_digest": mark("data digest"),
+    "stop_epoch": mark("ends after epoch"),
+    "status": mark("status"),
+    "error": mark("error"),
+    "steps_run": mark("steps"),
+    "epochs_run": mark("epochs begun"),
+    "first_train_loss": mark("first train loss"),
+    "first_penalty": mark("first penalty"),
+    "final_train_loss": mark("training loss"),
+    "best_validation_loss": mark("best validation loss"),
+    "final_validation_loss": mark("validation loss"),
+    "final_train_accuracy": mark("training accuracy"),
+    "best_validation_accuracy": mark("best validation accuracy"),
+    "final_validation_accuracy": mark("validation accuracy"),
+    "test_accuracy": mark("test accuracy"),
+    "test_loss": mark("test loss"),
+    "initial_dead_fraction": mark("dead units at the start"),
+    "final_dead_fraction": mark("dead units"),
+    "parameters": mark("parameters"),
+    "retained_variance": mark("retained variance"),
+    "device": mark("device"),
+    "dtype": mark("dtype"),
+    "training_version": mark("training version"),
+    "sample": mark("sample"),
+    "stage": mark("stage"),
+    "round": mark("round"),
 }
+"""Of the columns that every study has, but for its factors."""
 _AXES = 9  # of parallel coordinates, at most
 _PLACE = "TRIAL"
 
@@ -208,7 +234,7 @@ def _column(study: Study, column: Column, cells: pd.Series, arrays: Packed) -> d
     wanted = _ordered(study, name, values)
     if wanted is not None:
         values, codes = wanted, np.array([wanted.index(value) for value in values], dtype=np.int64)[codes]
-        told["names"] = [level_name(value) if name in FACTORS else value.replace("_", " ") for value in values]
+        told["names"] = [level_name(value) if name in FACTORS else word(value) for value in values]
     arrays[f"column/{name}"] = codes.astype(np.uint16)
     return told | {"values": values}
 
@@ -244,8 +270,8 @@ def _title(study: Study, name: str) -> str:
         return factor_name(name)
     for target in study.targets:
         if target.column == name:
-            return f"steps to {target_mark(target)}"
-    return _TITLES.get(name, name.replace("_", " "))
+            return tr("steps to {target}", target=target_mark(target))
+    return tr(_TITLES[name]) if name in _TITLES else name.replace("_", " ")
 
 
 def _shown(study: Study, held: pd.DataFrame) -> list[str]:

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from trainatlas.analysis.letters import bearers
 from trainatlas.report.blocks import Figure
 from trainatlas.report.drawing import WRAPPED, canvas_of, svg_of
+from trainatlas.report.language import tr, trn
 from trainatlas.report.wording import capital, factor_name, joined, level_name, p_value
 
 INK, SOFT = "#222222", "#777777"
@@ -89,7 +90,13 @@ def _rank_axis(axis: Axes, levels: int, bottom: float, seeds: int) -> tuple[floa
     axis.xaxis.set_label_position("top")
     axis.tick_params(axis="x", top=True, bottom=False, labeltop=True, labelbottom=False, length=3, pad=1)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=min(levels, 11), integer=True, steps=[1, 2, 5, 10]))
-    axis.set_xlabel(f"mean rank over {_seeds(seeds)} (1: the best in every seed)")
+    axis.set_xlabel(
+        trn(
+            "mean rank over {number} seed (1: the best in every seed)",
+            "mean rank over {number} seeds (1: the best in every seed)",
+            seeds,
+        )
+    )
     return 1 - pad, levels + pad
 
 
@@ -100,7 +107,10 @@ def _critical_difference(axis: Axes, critical: float, levels: int) -> None:
     axis.plot([1, end], [_SCALE, _SCALE], color=SOFT, linewidth=1.2, solid_capstyle="butt")
     ends = [1] if wider else [1, end]
     axis.plot(ends, [_SCALE] * len(ends), linestyle="none", marker="|", color=SOFT, markersize=6)
-    text = f"Nemenyi's critical difference: {critical:.2f}" + (", wider than this scale" if wider else "")
+    if wider:
+        text = tr("Nemenyi's critical difference: {ranks:.2f}, wider than this scale", ranks=critical)
+    else:
+        text = tr("Nemenyi's critical difference: {ranks:.2f}", ranks=critical)
     axis.annotate(
         text, (1 + (end - 1) / 2 if end - 1 > 0.6 * (levels - 1) else 1, _SCALE), xytext=(0, 3), textcoords="offset points",
         ha="center" if end - 1 > 0.6 * (levels - 1) else "left", va="bottom", fontsize=7, color="#555555",
@@ -123,24 +133,27 @@ def _bar(axis: Axes, letter: str, ranks: list[float], height: float) -> None:
 def _described(factor: str, svg: str, ranks: pd.DataFrame, groups: pd.DataFrame, tied: dict[str, list[str]]) -> Figure:
     first = ranks.iloc[0]
     friedman = float(ranks["friedman_p"].iloc[0])
-    test = "not possible with one seed" if math.isnan(friedman) else f"p {p_value(friedman)}"
     told = [f"{letter}: {joined([level_name(level) for level in levels])}" for letter, levels in tied.items()]
-    finding = f"Not told apart: {'; '.join(told)}." if told else "Every level is told apart from every other."
-    caption = (
-        f"{level_name(first['level'])} ranks best, {first['rank']:.2f} on average. {finding} Bars: t-tests over seeds with "
-        f"Holm's correction (tie_groups.csv). Friedman's test that all rank alike: {test}."
-    )
-    alt = (
-        "Mean ranks: "
-        + "; ".join(f"{level_name(row['level'])} {row['rank']:.2f}" for _, row in ranks.iterrows())
-        + f". {finding}"
-    )
+    listed = tr("Not told apart: {list}.", list="; ".join(told))
+    finding = listed if told else tr("Every level is told apart from every other.")
+    sentences = [
+        tr("{level} ranks best, {rank:.2f} on average.", level=level_name(first["level"]), rank=first["rank"]),
+        finding,
+        tr("Bars: t-tests over seeds with Holm's correction (tie_groups.csv)."),
+        tr("Friedman's test that all rank alike: not possible with one seed.")
+        if math.isnan(friedman)
+        else tr("Friedman's test that all rank alike: p {p}.", p=p_value(friedman)),
+    ]
     left_out = [level_name(level) for level in groups["level"] if level not in set(ranks["level"])]
     if left_out:
-        caption += f" Without a rank, for want of runs beside all others: {joined(left_out)}."
-    title = f"{capital(factor_name(factor))}: mean ranks of levels"
-    return Figure(f"ranks_{factor}", svg, title, caption, alt, "ranks")
-
-
-def _seeds(number: int) -> str:
-    return f"{number} seed{'s' if number != 1 else ''}"
+        sentences.append(tr("Without a rank, for want of runs beside all others: {list}.", list=joined(left_out)))
+    places = [f"{level_name(row['level'])} {row['rank']:.2f}" for _, row in ranks.iterrows()]
+    alt = tr("Mean ranks: {list}.", list="; ".join(places))
+    return Figure(
+        f"ranks_{factor}",
+        svg,
+        tr("{factor}: mean ranks of levels", factor=capital(factor_name(factor))),
+        " ".join(sentences),
+        f"{alt} {finding}",
+        "ranks",
+    )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sections import words_of_its_own
 from trainatlas.analysis.analyse import read_analysis
 from trainatlas.analysis.comparisons import pairwise, tie_groups
 from trainatlas.analysis.ranks import ranks
@@ -16,6 +17,7 @@ from trainatlas.analysis.robust import robust
 from trainatlas.analysis.stability import stability
 from trainatlas.report.blocks import Figure, Table
 from trainatlas.report.comparisons import factor_in_words, pairwise_section, verdict
+from trainatlas.report.language import speaking
 from trainatlas.report.rank_diagrams import rank_diagram
 from trainatlas.report.stability import SIGNS, UNTESTED, stability_section
 from trainatlas.report.wording import level_name
@@ -259,3 +261,28 @@ def test_a_study_has_both_sections_where_levels_are_compared_and_neither_where_n
     assert 'id="pairwise"' in page and 'id="stability"' in page
     for factor in found["tie_groups"]["factor"].unique():
         assert (built_report.reports / "figures" / f"ranks_{factor}.svg").exists()
+
+
+@pytest.fixture(scope="module")
+def found_of_many():
+    """Tables of a dozen levels that little tells apart, with one seed too few for two of them to be sure."""
+    gains = {f"elu(alpha={number})": 0.0001 * number for number in range(1, 13)}
+    return tables_of(made_up(gains, seeds=3, noise=0.03), {"activation": tuple(gains)})
+
+
+def test_every_word_comes_from_the_catalogue(bracketed, tables, found_of_many):
+    one_seed = tables_of(made_up({"relu": 0.0, "elu": -0.3}, seeds=1), {"activation": ("relu", "elu")})
+    fewer = tables | {"ranks": tables["ranks"][tables["ranks"]["level"] != "tanh"]}
+    for made in (tables, found_of_many, one_seed, fewer):
+        levels = [level_name(level) for level in made["tie_groups"]["level"]]
+        letters = set(made["tie_groups"]["letters"]) | set(made["ranks"]["letters"])
+        assert words_of_its_own([pairwise_section(made)], [*levels, *letters, "alpha"]) == set()
+
+
+def test_in_korean_every_paragraph_title_and_note_is(tables, found_of_many):
+    for made in (tables, found_of_many):
+        with speaking("ko"):
+            section = pairwise_section(made)
+        said = [section.title, *section.paragraphs, *(block.title for block in section.blocks)]
+        said += [block.caption if isinstance(block, Figure) else block.note for block in section.blocks]
+        assert [text for text in said if not re.search("[가-힣]", text)] == []

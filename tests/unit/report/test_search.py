@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sections import words_of_its_own
 from trainatlas.analysis.columns import ANALYSIS_TABLES
 from trainatlas.report.blocks import Figure, Table
+from trainatlas.report.language import speaking
 from trainatlas.report.search import TABLES, can_be_fed, search_section
 from trainatlas.train.records import names
 
@@ -198,3 +200,30 @@ def test_the_report_of_a_study_has_the_section(built_report):
     assert 'id="search"' in html and "Random or grid." in html and "tables/abort_rule.csv" in html
     for name in TABLES:
         assert (built_report.reports / "tables" / f"{name}.csv").exists()
+
+
+NAMES = ["halving", "relu", "learning_rate.sgd", "optimizer.momentum"]  # of a sample, a setting and parameters
+
+
+def test_every_word_comes_from_the_catalogue(bracketed, built_report, tables):
+    coarse = tables["search_rounds"].assign(stage=["coarse", "fine", "winner"], strategy="coarse_to_fine")
+    few = rows("rate_laws", {"budget": 0, "effective_draws": 2.5, "draws": 12, "seeds": 2})
+    calm = tables["abort_rule"].assign(stopped=0, recovered_share=np.nan, near_share=np.nan)
+    fair = tables["abort_rule"].assign(bad=0)
+    alone = tables["search_differences"].assign(low=np.nan, high=np.nan)
+    for made in (
+        tables,
+        tables | {"search_rounds": coarse, "abort_rule": calm},
+        tables | {"rate_laws": few, "abort_rule": fair, "search_differences": alone},
+        {name: table.iloc[:0] for name, table in tables.items()},
+    ):
+        assert words_of_its_own([search_section(built_report.study, made)], NAMES) == set()
+
+
+def test_in_korean_every_paragraph_title_and_note_is(built_report, tables):
+    with speaking("ko"):
+        section = search_section(built_report.study, tables)
+    said = [section.title, *section.paragraphs, *(block.title for block in section.blocks)]
+    said += [block.caption if isinstance(block, Figure) else block.note for block in section.blocks]
+    assert [text for text in said if not re.search("[가-힣]", text)] == []
+    assert "조율 실행" in text_of(section, "선별.") and "찾은 최고 실행" in text_of(section, "무작위인가 격자인가.")

@@ -5,16 +5,17 @@ const root = document.querySelector(".explorer"), store = document.getElementByI
 if (!root || !store || typeof DecompressionStream === "undefined") return;
 const section = root.closest("section");
 const $ = selector => root.querySelector(selector);
+const texts = JSON.parse(document.getElementById("explorer-texts").textContent);
+// A text in the report's language, English where the catalogue lacks it, with values for its names in braces.
+const tr = (text, values = {}) =>
+  (texts[text] ?? text).replace(/\{(\w+)\}/g, (field, name) => Object.hasOwn(values, name) ? values[name] : field);
 
 const ROWS = 50;          // of a page of the table
 const SINGLE = 40;        // trials whose curves are drawn one by one, at most
 const DRAWN = 600;        // lines of parallel coordinates, at most
 const POINTS = 12;        // pixels within which a line counts as pointed at
 const DASHES = [[], [7, 3], [2, 2], [9, 3, 2, 3], [13, 4], [4, 4]];
-const METRICS = {
-  loss: {title: "training loss of a minibatch (nats, log scale)", short: "training loss"},
-  accuracy: {title: "validation accuracy", short: "validation accuracy"},
-};
+const METRICS = {loss: tr("training loss of a minibatch (nats, log scale)"), accuracy: tr("validation accuracy")};
 
 // --- What was packed.
 
@@ -37,22 +38,22 @@ const array = name => {
 const logValue = code => code === 0 ? 0 : code === NOT_FINITE ? Infinity : Math.exp(LOG_ZERO + code * LOG_STEP);
 const logCode = value => (Math.log(value) - LOG_ZERO) / LOG_STEP;
 
-const grouped = text => text.replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+const whole = value => String(value).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 const digits = (value, count) => Math.abs(value) < 1e7 ? String(Number(value.toPrecision(count)))
   : value.toExponential(count - 1).replace(/\.?0+e/, "e");
 const percent = value => (value * 100).toFixed(1) + "%";
 const STYLES = {
   text: String,
-  whole: value => grouped(String(value)),
+  whole,
   share: percent,
-  number: value => value === "inf" ? "infinite" : Number.isInteger(value) && value >= 1000 && value < 1e7 ? grouped(String(value)) : digits(value, 4),
+  number: value => value === "inf" ? tr("infinite") : Number.isInteger(value) && value >= 1000 && value < 1e7 ? whole(value) : digits(value, 4),
 };
 
 const columns = new Map(head.columns.map(told => {
   const codes = told.values ? array("column/" + told.name) : null;
   const value = codes ? trial => told.values[codes[trial]] : trial => told.cells[trial];
   const plain = ["seed", "round"].includes(told.name);
-  const style = plain ? String : told.name.startsWith("steps_to_") ? v => v === "inf" ? "never" : STYLES.number(v) : STYLES[told.style];
+  const style = plain ? String : told.name.startsWith("steps_to_") ? v => v === "inf" ? tr("never") : STYLES.number(v) : STYLES[told.style];
   const shown = trial => {
     const one = value(trial);
     return one === null || one === "" ? "–" : told.names ? told.names[codes[trial]] : style(one);
@@ -206,7 +207,7 @@ const sort = () => {
 };
 const groups = () => {
   const column = columns.get(state.group);
-  if (!column) return [{label: "all", place: 0, trials: selected}];
+  if (!column) return [{label: tr("all"), place: 0, trials: selected}];
   const found = column.values.map((_, place) => ({label: column.names[place], place, trials: []}));
   for (const trial of selected) found[column.codes[trial]].trials.push(trial);
   return found.filter(group => group.trials.length);
@@ -225,7 +226,7 @@ const make = (tag, properties = {}, ...children) => {
   element.append(...children);
   return element;
 };
-const many = (count, word) => `${grouped(String(count))} ${word}${count === 1 ? "" : "s"}`;
+const manyTrials = count => count === 1 ? tr("{number} trial", {number: 1}) : tr("{number} trials", {number: whole(count)});
 
 // --- Drawing.
 
@@ -371,7 +372,7 @@ const frame = (context, box, name, range, epochs) => {
   context.textAlign = "center";
   context.textBaseline = "top";
   for (const epoch of evenTicks(0, epochs, width < 260 ? 4 : 6)) context.fillText(String(epoch), x(epoch), bottom + 5);
-  context.fillText("epochs", left + width / 2, bottom + 21);
+  context.fillText(tr("epochs"), left + width / 2, bottom + 21);
   context.strokeStyle = ink.soft;
   context.beginPath();
   context.moveTo(left, top);
@@ -381,7 +382,7 @@ const frame = (context, box, name, range, epochs) => {
   context.textAlign = "left";
   context.textBaseline = "alphabetic";
   context.fillStyle = ink.text;
-  context.fillText(fitted(context, METRICS[name].title, width + box.margin), left - 44, top - 12);
+  context.fillText(fitted(context, METRICS[name], width + box.margin), left - 44, top - 12);
   return {x, y};
 };
 const trace = (context, {x, y}, epochs, codes) => {
@@ -437,7 +438,7 @@ const labelEnds = (context, box, ends) => {
     context.fillStyle = ink.text;
     context.fillText(fitted(context, end.label, box.margin - 36), left + 25, places[i]);
   });
-  if (hidden) { context.fillStyle = ink.soft; context.fillText(`and ${hidden} more`, left + 25, bottom - 2); }
+  if (hidden) { context.fillStyle = ink.soft; context.fillText(tr("and {number} more", {number: hidden}), left + 25, bottom - 2); }
 };
 const NARROW = 640;       // pixels below which panels stand under each other
 const boxes = (width, margin, height) => {
@@ -467,7 +468,7 @@ const drawSingles = (context, box, name, trials, epochs, labelled) => {
     ends.get(placeOf(trial)).push(at);
   });
   if (labelled) {
-    const label = place => columns.get(state.group)?.names[place] ?? "all";
+    const label = place => columns.get(state.group)?.names[place] ?? tr("all");
     labelEnds(context, box, [...ends].map(([place, at]) => ({place, label: label(place), y: at.sort((a, b) => a - b)[at.length >> 1]})));
   }
   return scales;
@@ -497,8 +498,8 @@ const drawBands = (context, box, name, parts, epochs) => {
   labelEnds(context, box, ends);
   return scales;
 };
-const ending = (name, code) => code === undefined || code === MISSING ? "not measured"
-  : name === "accuracy" ? percent(code / SHARES) : code >= NOT_FINITE ? "not finite" : digits(logValue(code), 2);
+const ending = (name, code) => code === undefined || code === MISSING ? tr("not measured")
+  : name === "accuracy" ? percent(code / SHARES) : code >= NOT_FINITE ? tr("not finite") : digits(logValue(code), 2);
 
 let inCurves = null, summary = [];
 const summarise = () => {
@@ -549,14 +550,23 @@ const curvesPicture = new Picture($("canvas.curves"), high(340), (context, width
 const tellCurves = () => {
   const single = selected.length <= SINGLE, by = columns.get(state.group)?.title;
   const what = single
-    ? "Each line is one trial; a cross marks where a loss stopped being finite."
-    : "Lines: medians; bands: from the 10th to the 90th percentile. A run that diverged counts as an infinite loss from then on, at the accuracy it had.";
-  $(".curves-caption").textContent = `${what} ${by ? `Hues and dashes tell ${by} apart.` : ""} Curves are rounded to 0.2%, and have at most 50 points.`;
+    ? tr("Each line is one trial; a cross marks where a loss stopped being finite.")
+    : tr("Lines: medians; bands: from the 10th to the 90th percentile. A run that diverged counts as an infinite loss from then on, at the accuracy it had.");
+  const apart = by ? [tr("Hues and dashes tell {factor} apart.", {factor: by})] : [];
+  $(".curves-caption").textContent = [what, ...apart, tr("Curves are rounded to 0.2%, and have at most 50 points.")].join(" ");
   const ends = summary.slice(0, 12).map(part => {
-    const last = name => part[name].middle.filter(code => code !== MISSING).pop();
-    return `${part.label}: loss ${ending("loss", last("loss"))}, accuracy ${ending("accuracy", last("accuracy"))}`;
+    const last = name => ending(name, part[name].middle.filter(code => code !== MISSING).pop());
+    return tr("{label}: loss {loss}, accuracy {accuracy}", {label: part.label, loss: last("loss"), accuracy: last("accuracy")});
   });
-  $("canvas.curves").setAttribute("aria-label", `Training loss and validation accuracy against epochs, ${single ? "a line for each" : "medians and bands"} of ${many(selected.length, "trial")}${by ? " by " + by : ""}. Medians at the end: ${ends.join("; ") || "none"}${summary.length > 12 ? `; and ${summary.length - 12} more` : ""}.`);
+  const seen = {trials: manyTrials(selected.length), factor: by};
+  const lines = single
+    ? by ? tr("Training loss and validation accuracy against epochs, a line for each of {trials} by {factor}.", seen)
+      : tr("Training loss and validation accuracy against epochs, a line for each of {trials}.", seen)
+    : by ? tr("Training loss and validation accuracy against epochs, medians and bands of {trials} by {factor}.", seen)
+      : tr("Training loss and validation accuracy against epochs, medians and bands of {trials}.", seen);
+  const list = ends.join("; ") || tr("none"), more = summary.length - ends.length;
+  const medians = more ? tr("Medians at the end: {list}; and {number} more.", {list, number: more}) : tr("Medians at the end: {list}.", {list});
+  $("canvas.curves").setAttribute("aria-label", `${lines} ${medians}`);
 };
 
 // --- Parallel coordinates.
@@ -652,16 +662,27 @@ const parallelPicture = new Picture($("canvas.parallel"), () => 330, (context, w
   return best;
 });
 const tellParallel = () => {
-  const every = drawnTrials.length < selected.length ? ` ${many(drawnTrials.length, "line")} of ${grouped(String(selected.length))} are drawn, evenly spaced.` : "";
-  $(".parallel-caption").textContent = `A line for each trial, from its choices to its test accuracy.${every} Within a level lines are spread, so that they do not hide each other.`;
+  const fewer = drawnTrials.length < selected.length
+    ? [tr("{drawn} lines of {selected} are drawn, evenly spaced.", {drawn: whole(drawnTrials.length), selected: whole(selected.length)})] : [];
+  $(".parallel-caption").textContent = [
+    tr("A line for each trial, from its choices to its test accuracy."), ...fewer,
+    tr("Within a level lines are spread, so that they do not hide each other."),
+  ].join(" ");
   const known = selected.map(trial => keysOf("test_accuracy")[trial]).filter(value => value === value).sort((a, b) => a - b);
-  const range = known.length ? `Test accuracy from ${percent(known[0])} to ${percent(known[known.length - 1])}, median ${percent(known[known.length >> 1])}.` : "No test accuracy.";
-  $("canvas.parallel").setAttribute("aria-label", `Parallel coordinates of ${many(selected.length, "trial")}: ${axes.map(axis => axis.column.title).join(", ")}. ${range}`);
+  const [low, high, median] = [0, known.length - 1, known.length >> 1].map(place => percent(known[place]));
+  const range = known.length ? tr("Test accuracy from {low} to {high}, median {median}.", {low, high, median}) : tr("No test accuracy.");
+  const lines = tr("Parallel coordinates of {trials}: {list}.", {trials: manyTrials(selected.length), list: axes.map(axis => axis.column.title).join(", ")});
+  $("canvas.parallel").setAttribute("aria-label", `${lines} ${range}`);
 };
 
 // --- What is pointed at is lit in both pictures and in the table.
 
-const nameOf = trial => `${ids.value(trial)}: ${head.filters.map(name => columns.get(name).shown(trial)).join(", ")}, rate ${columns.get("learning_rate").shown(trial)}; validation accuracy ${columns.get("final_validation_accuracy").shown(trial)}`;
+const nameOf = trial => tr("{trial}: {choices}, rate {rate}; validation accuracy {accuracy}", {
+  trial: ids.value(trial),
+  choices: head.filters.map(name => columns.get(name).shown(trial)).join(", "),
+  rate: columns.get("learning_rate").shown(trial),
+  accuracy: columns.get("final_validation_accuracy").shown(trial),
+});
 let waiting = false;
 const light = trial => {
   if (trial === lit) return;
@@ -709,7 +730,7 @@ const fillTable = () => {
     rows.append(row);
   }
   $(".trials tbody").replaceChildren(rows);
-  $(".page").textContent = `Page ${state.page + 1} of ${pages}`;
+  $(".page").textContent = tr("Page {page} of {pages}", {page: state.page + 1, pages});
   $(".previous").setAttribute("aria-disabled", String(state.page === 0));
   $(".next").setAttribute("aria-disabled", String(state.page >= pages - 1));
 };
@@ -740,33 +761,38 @@ const facts = (trial, configures) => make("dl", {}, ...[...columns.values()]
   .map(column => make("div", {}, make("dt", {text: column.title}), make("dd", {text: column.shown(trial)}))));
 const layerTable = trial => {
   const names = head.layers.names[layers.names[trial]], from = layers.starts[trial];
-  if (!names.length) return make("p", {text: "The study's probes measured no layer of this trial."});
+  if (!names.length) return make("p", {text: tr("The study's probes measured no layer of this trial.")});
   const share = code => code === MISSING ? "–" : percent(code / SHARES);
-  const size = code => code === MISSING ? "–" : code === NOT_FINITE ? "not finite" : digits(logValue(code), 2);
-  const title = ["layer", "dead units", "saturated", "gradient norm", "update to weight"];
+  const size = code => code === MISSING ? "–" : code === NOT_FINITE ? tr("not finite") : digits(logValue(code), 2);
+  const title = [tr("layer"), tr("dead units"), tr("saturated"), tr("gradient norm"), tr("update to weight")];
   const table = make("table", {}, make("thead", {}, make("tr", {}, ...title.map((text, i) => make("th", {scope: "col", class: i ? "number" : "", text})))),
     make("tbody", {}, ...names.map((name, i) => make("tr", {}, make("th", {scope: "row", text: name}),
       ...[share(layers.dead[from + i]), share(layers.saturated[from + i]), size(layers.gradient[from + i]), size(layers.update[from + i])]
         .map(text => make("td", {class: "number", text}))))));
-  return make("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "Layers"}, table,
-    make("p", {class: "note", text: `After ${many(head.layers.steps[layers.step[trial]], "step")}. Shares are rounded to 0.1 points, norms and ratios to two digits.`}));
+  const steps = head.layers.steps[layers.step[trial]];
+  const after = steps === 1 ? tr("After {number} step.", {number: 1}) : tr("After {number} steps.", {number: whole(steps)});
+  return make("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": tr("Layers")}, table,
+    make("p", {class: "note", text: after + " " + tr("Shares are rounded to 0.1 points, norms and ratios to two digits.")}));
 };
 const open = trial => {
   state.trial = trial;
   const row = $(`tr[data-trial="${trial}"] button`);
   if (row) row.focus({preventScroll: true});
   const status = columns.get("status").shown(trial), error = columns.get("error").value(trial);
+  const last = {loss: columns.get("final_train_loss").shown(trial), accuracy: columns.get("final_validation_accuracy").shown(trial)};
   const canvas = make("canvas", {role: "img", "aria-label":
-    `Training loss and validation accuracy of this trial against epochs; final training loss ${columns.get("final_train_loss").shown(trial)}, validation accuracy ${columns.get("final_validation_accuracy").shown(trial)}.`});
+    tr("Training loss and validation accuracy of this trial against epochs; final training loss {loss}, validation accuracy {accuracy}.", last)});
+  const ended = error ? tr("It ended: {status}: {error}.", {status, error}) : tr("It ended: {status}.", {status});
   card.replaceChildren(
-    make("header", {}, make("h3", {id: "explorer-card", text: `Trial ${ids.value(trial)}`}), make("button", {type: "button", class: "close", text: "Close", onclick: () => card.close()})),
-    make("p", {class: "ended", text: `It ended: ${status}${error ? ": " + error : ""}.`}),
-    make("h4", {text: "Configuration"}), facts(trial, true),
-    make("h4", {text: "Curves"}), make("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "Curves of this trial"}, canvas),
-    make("h4", {text: "Layers at the last look"}), layerTable(trial),
-    make("h4", {text: "Outcome"}), facts(trial, false),
-    make("h4", {text: "Train it again"}), make("pre", {tabindex: "0"}, make("code", {text: head.rerun.join(ids.value(trial))})),
-    make("p", {class: "note", text: "This command trains the trial alone and says whether it comes to the same."}),
+    make("header", {}, make("h3", {id: "explorer-card", text: tr("Trial {trial}", {trial: ids.value(trial)})}),
+      make("button", {type: "button", class: "close", text: tr("Close"), onclick: () => card.close()})),
+    make("p", {class: "ended", text: ended}),
+    make("h4", {text: tr("Configuration")}), facts(trial, true),
+    make("h4", {text: tr("Curves")}), make("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": tr("Curves of this trial")}, canvas),
+    make("h4", {text: tr("Layers at the last look")}), layerTable(trial),
+    make("h4", {text: tr("Outcome")}), facts(trial, false),
+    make("h4", {text: tr("Train it again")}), make("pre", {tabindex: "0"}, make("code", {text: head.rerun.join(ids.value(trial))})),
+    make("p", {class: "note", text: tr("This command trains the trial alone and says whether it comes to the same.")}),
   );
   cardPicture = new Picture(canvas, high(280), (context, width, height) => {
     const places = boxes(width, 4, height), epochs = lastEpoch([trial]);
@@ -813,7 +839,7 @@ const fillFilters = () => {
     return make("fieldset", {"data-column": column.name}, make("legend", {text: column.title}),
       ...column.values.map((_, place) => make("label", {}, inputs[place], make("span", {text: column.names[place]}))));
   }));
-  $(".grouping").replaceChildren(make("option", {value: "", text: "nothing"}), ...groupings.map(column => make("option", {value: column.name, text: column.title})));
+  $(".grouping").replaceChildren(make("option", {value: "", text: tr("nothing")}), ...groupings.map(column => make("option", {value: column.name, text: column.title})));
 };
 const showState = () => {
   for (const [name, inputs] of boxesOf) inputs.forEach((input, place) => { input.checked = state.on.get(name)[place]; });
@@ -836,8 +862,9 @@ const update = () => {
   select();
   sort();
   summarise();
-  $(".count").textContent = `${grouped(String(selected.length))} of ${many(head.trials, "trial")}`;
-  $(".download").textContent = `Download ${selected.length === 1 ? "this" : "these"} ${many(selected.length, "trial")} (CSV)`;
+  const number = whole(selected.length), held = {number, trials: whole(head.trials)};
+  $(".count").textContent = head.trials === 1 ? tr("{number} of {trials} trial", held) : tr("{number} of {trials} trials", held);
+  $(".download").textContent = selected.length === 1 ? tr("Download this {number} trial (CSV)", {number}) : tr("Download these {number} trials (CSV)", {number});
   draw();
   tellCurves();
   fillTable();
@@ -859,7 +886,7 @@ const follow = () => {
 root.hidden = false;
 section.classList.add("explored");
 if (head.of > head.trials) {
-  $(".held").textContent = `This page holds ${grouped(String(head.trials))} of ${many(head.of, "trial")}; all of them are in tables/trials.csv.`;
+  $(".held").textContent = tr("This page holds {held} of {trials} trials; all of them are in tables/trials.csv.", {held: whole(head.trials), trials: whole(head.of)});
 }
 fillFilters();
 fillHead();
