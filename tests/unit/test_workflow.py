@@ -176,7 +176,7 @@ NAMES = ("WORKERS", "PACK_MINUTES", "DEVICE", "SCRATCH", "TRIES", "LATENCY")
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """Nothing is told yet; returns a function that returns what is told."""
-    for name in NAMES:
+    for name in (*NAMES, "RELEASE"):
         monkeypatch.setenv(f"TRAINATLAS_{name}", "")  # so that it is as before when the test is over
         monkeypatch.delenv(f"TRAINATLAS_{name}")
     return lambda: [os.environ[f"TRAINATLAS_{name}"] for name in NAMES]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sections import words_of_its_own
-from trainatlas.analysis.runs_compared import Run, compare_runs, read_run
+from trainatlas.analysis.runs import Run, read_run
+from trainatlas.analysis.runs_compared import compare_runs
 from trainatlas.report.compared import compared_content, summary
 from trainatlas.report.language import speaking
 

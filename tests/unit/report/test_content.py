@@ -68,7 +68,7 @@ def test_a_scale_of_shares_that_does_not_begin_at_zero_says_so(parts, monkeypatc
                 ):
                     cut.append(figure.name)
                     assert "does not begin at zero" in figure.caption, figure.name
-    assert cut == ["best_found"] * len(cut)
+    assert set(cut) <= {"accuracy_distribution", "accuracy_forest", "dead_units", "best_found"}
 
 
 def test_there_are_three_to_five_findings(content):
