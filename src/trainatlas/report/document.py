@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from datetime import datetime
+from multiprocessing import get_context
 from pathlib import Path
 
-from trainatlas.report.language import tr
+from trainatlas.report.language import speaking, spoken, tr
+from trainatlas.study.config import Language
 from trainatlas.study.errors import UserError
 
 _ATTACHED_AT = datetime(1980, 1, 1)
@@ -23,6 +28,37 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
+
+
+@contextmanager
+def rendering_pdf(html: str, attachments: Sequence[Path] = ()) -> Iterator[Callable[[], bytes]]:
+    """Do what `render_pdf` does in a process of its own, and yield a function that waits for the document.
+
+    A fresh process holds the document alone and nothing of what the report was worked out from: together they would take more
+    than half a gigabyte.
+
+    Raises
+    ------
+    UserError
+        As `render_pdf`, and when that process is killed.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as elsewhere:
+        document = elsewhere.submit(_render_in, spoken(), html, attachments)
+
+        def wait() -> bytes:
+            try:
+                return document.result()
+            except BrokenProcessPool:
+                raise UserError(
+                    "the process that renders report.pdf was killed; allowed: a machine with about 500 MB of memory to spare"
+                ) from None
+
+        yield wait
+
+
+def _render_in(language: Language, html: str, attachments: Sequence[Path]) -> bytes:
+    with speaking(language):
+        return render_pdf(html, attachments)
 
 
 def render_pdf(html: str, attachments: Sequence[Path] = ()) -> bytes:

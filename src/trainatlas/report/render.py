@@ -31,7 +31,7 @@ from trainatlas.report.blocks import Content, Figure, Table
 from trainatlas.report.claims import claims_content
 from trainatlas.report.compared import compared_content
 from trainatlas.report.content import build_content
-from trainatlas.report.document import render_pdf
+from trainatlas.report.document import rendering_pdf
 from trainatlas.report.explorer import embedded, explorer_data
 from trainatlas.report.language import messages_of, speaking, tr, trn
 from trainatlas.report.latex import latex_table
@@ -64,6 +64,12 @@ def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path
     tuple
         Paths of the page and of the document.
     """
+    _write_study(study, results, reports)
+    return render(reports)
+
+
+def _write_study(study: Study, results: Path, reports: Path) -> None:
+    """Write what the report of a study says, and nothing is left in memory of the tables that it says it from."""
     trials = read_table(results / "trials.csv", trial_columns(study), "trainatlas aggregate")
     provenance: dict[str, Any] = read_json(results / "provenance.json", "trainatlas aggregate")
     data: dict[str, Any] = read_json(results / "data.json", "trainatlas prepare")
@@ -76,7 +82,7 @@ def write_report(study: Study, results: Path, reports: Path) -> tuple[Path, Path
     with speaking(study.language):
         content = build_content(study, trials, read_analysis(results), provenance, data, origin)
         explorer = explorer_data(study, trials, curves, layers, results)
-    return _write(content, tables, reports, explorer)
+    _write(content, tables, reports, explorer)
 
 
 def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tuple[Path, Path]:
@@ -97,7 +103,8 @@ def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tu
     digest = hashlib.sha256(claim_set.path.read_bytes()).hexdigest()[:16]
     with speaking(claim_set.claims.language):
         content = claims_content(claim_set, read_verdicts(results), digest)
-    return _write(content, [results / f"{name}.csv" for name in CLAIM_TABLES], reports)
+    _write(content, [results / f"{name}.csv" for name in CLAIM_TABLES], reports)
+    return render(reports)
 
 
 def write_comparison(old: Run, new: Run, comparison: Comparison, reports: Path) -> tuple[Path, Path]:
@@ -119,11 +126,12 @@ def write_comparison(old: Run, new: Run, comparison: Comparison, reports: Path) 
     paths = {name: reports / "tables" / f"{name}.csv" for name in given}
     for name, (frame, columns) in given.items():
         write_table(frame, paths[name], columns)
-    return _write(content, list(paths.values()), reports)
+    _write(content, list(paths.values()), reports)
+    return render(reports)
 
 
-def _write(content: Content, tables: Sequence[Path], reports: Path, explorer: bytes = b"") -> tuple[Path, Path]:
-    """Write what the report says and rests on, then the page and the document; return the paths of these two."""
+def _write(content: Content, tables: Sequence[Path], reports: Path, explorer: bytes = b"") -> None:
+    """Write what the report says and rests on: what page and document are rendered from."""
     for table in tables:
         target = reports / "tables" / table.name
         if table != target:
@@ -144,7 +152,6 @@ def _write(content: Content, tables: Sequence[Path], reports: Path, explorer: by
     else:
         (reports / EXPLORER).unlink(missing_ok=True)
     write_content(replace(content, tables=[table.stem for table in tables]), reports)
-    return render(reports)
 
 
 def render(reports: Path) -> tuple[Path, Path]:
@@ -163,13 +170,13 @@ def render(reports: Path) -> tuple[Path, Path]:
     content = read_content(reports)
     page, document = reports / "index.html", reports / "report.pdf"
     attachments, left_out = _attached([reports / "tables" / f"{name}.csv" for name in content.tables])
-    with speaking(content.language):
-        pdf = render_pdf(render_html(content, True, [path.stem for path in left_out]), attachments)
-    explorer = reports / EXPLORER
-    data = embedded(explorer.read_bytes()) if explorer.exists() else ""
-    write_text(page, render_html(content, printed=False, explorer=data))
-    with atomic_write(document, "wb") as file:
-        file.write(pdf)
+    printed = render_html(content, True, [path.stem for path in left_out])
+    with speaking(content.language), rendering_pdf(printed, attachments) as pdf:
+        explorer = reports / EXPLORER
+        data = embedded(explorer.read_bytes()) if explorer.exists() else ""
+        write_text(page, render_html(content, printed=False, explorer=data))
+        with atomic_write(document, "wb") as file:
+            file.write(pdf())
     return page, document
 
 

@@ -1,7 +1,9 @@
 import base64
 import hashlib
 import json
+import os
 import re
+import signal
 import subprocess
 
 import pandas as pd
@@ -10,9 +12,10 @@ import pytest
 from tinyhtml5.parser import HTMLParser
 
 from trainatlas.analysis.columns import ANALYSIS_TABLES
+from trainatlas.report import document
 from trainatlas.report import render as rendering
 from trainatlas.report.blocks import Content, Section
-from trainatlas.report.document import render_pdf
+from trainatlas.report.document import render_pdf, rendering_pdf
 from trainatlas.report.render import write_report
 from trainatlas.report.report_file import write_content
 from trainatlas.study.errors import UserError
@@ -163,3 +166,16 @@ def test_what_would_make_the_document_too_large_is_left_out_and_named(tmp_path, 
 def test_a_character_without_a_glyph_is_an_error_not_a_hole():
     with pytest.raises(UserError, match="lack characters"):
         render_pdf("<html lang=en><title>x</title><p>\U0001f9ff\U000132f9</p></html>")
+    with pytest.raises(UserError, match="would lack characters"), rendering_pdf("<p>\U000132f9</p>") as pdf:
+        pdf()
+
+
+def killed(*given: object) -> bytes:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return b""
+
+
+def test_a_killed_renderer_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr(document, "_render_in", killed)
+    with pytest.raises(UserError, match=r"renders report\.pdf was killed; allowed: "), rendering_pdf("<p>x</p>") as pdf:
+        pdf()
