@@ -204,7 +204,7 @@ system_packages() {
             "$(install_command $missing)"
     fi
     if [ -n "$missing" ] && [ "$2" = no ]; then
-        say "note: no Korean font, so Korean text in a figure shows as boxes; to mend: $(install_command fonts-nanum)"
+        say "note: no Korean font, so reports with Korean text cannot be printed; to mend: $(install_command fonts-nanum)"
     fi
 }
 

@@ -1,6 +1,7 @@
 """Bring the catalogues of the report's languages up to date with what the report says: `make translations`.
 
-That is what its own code, templates and scripts say, what the tables of claims are worded in, and what our claims file says.
+That is what its own code, templates and scripts say, what the tables of claims are worded in, what our claims file says, and
+the titles and questions of our studies.
 
 New texts are added without a translation, which the tests do not let pass; texts that are no longer said are taken out.
 """
@@ -68,6 +69,7 @@ def _texts() -> Iterator[tuple[str, str | tuple[str, ...]]]:
         yield from ((place, text) for text in _extracted(path, "python", {"worded": None}))
     yield from _texts_of_tables()
     yield from ((CLAIMS.name, text) for text in _claimed() if text)
+    yield from _asked()
 
 
 def _texts_of_tables() -> Iterator[tuple[str, str]]:
@@ -104,6 +106,15 @@ def _claimed() -> Iterator[str]:
             yield each["source"]
 
 
+def _asked() -> Iterator[tuple[str, str]]:
+    """Yield the titles and questions of our studies and of their profiles."""
+    for path in sorted(CLAIMS.parent.glob("*.yaml")):
+        if path != CLAIMS:
+            given = yaml.safe_load(path.read_text(encoding="utf-8"))
+            for edition in (given, *given.get("profiles", {}).values()):
+                yield from ((path.name, edition[key]) for key in ("title", "question") if key in edition)
+
+
 def catalogues() -> dict[str, Catalog]:
     """Return the catalogue of every language but English, by the language's code."""
     found = {}
@@ -126,7 +137,7 @@ def main() -> None:
         write_po(text, new, width=130, sort_by_file=True, include_lineno=False, omit_header=True)
         header = _HEADER.format(language=language, plural_forms=new.plural_forms)
         (LANGUAGES / f"{language}.po").write_bytes(header.encode() + text.getvalue())
-        missing = sum(not any(message.string) for message in new if message.id)
+        missing = sum(not message.string or not all(message.string) for message in new if message.id)
         print(f"{language}: {len(new):,} texts, {missing:,} without a translation", file=sys.stderr)
 
 

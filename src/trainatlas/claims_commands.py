@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trainatlas.command_options import LanguageOption
 from trainatlas.study.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Verdicts on the statements of the lecture notes.")
@@ -91,9 +92,7 @@ def report(
     results: Results = _RESULTS,
     reports: Annotated[Path, typer.Option(help="Folder under which reports lie.")] = Path("reports"),
     profile: Profile = None,
-    language: Annotated[
-        str | None, typer.Option(help="What the report is written in, en or ko; otherwise as the file says.")
-    ] = None,
+    language: LanguageOption = None,
 ) -> None:
     """Write the report on claims: one HTML file and one PDF."""
     from trainatlas.claims.config import load_claims

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainatlas import claims_commands, data_commands, training_commands
-from trainatlas.command_options import RESULTS, STARTED, Profile, Results, StudyFile
+from trainatlas.command_options import RESULTS, STARTED, LanguageOption, Profile, Results, StudyFile
 from trainatlas.compare_command import compare
 from trainatlas.scheduler import refuse_other_release
 from trainatlas.study.errors import UserError
@@ -48,9 +48,6 @@ PackMinutes = Annotated[
         envvar="TRAINATLAS_PACK_MINUTES",
         help="Predicted minutes of a pack for a scheduler; 0: packs for this machine's workers.",
     ),
-]
-LanguageOption = Annotated[
-    str | None, typer.Option(help="What the report is written in, en or ko; otherwise as the file says.")
 ]
 
 

@@ -30,3 +30,6 @@ DeviceOption = Annotated[
     typer.Option(envvar="TRAINATLAS_DEVICE", help="cuda: a GPU that no other job uses; auto: one where there is any."),
 ]
 Profile = Annotated[str | None, typer.Option(help="One of the study's profiles, such as quick.")]
+LanguageOption = Annotated[
+    str | None, typer.Option(help="What the report is written in, en or ko; otherwise as the file says.")
+]

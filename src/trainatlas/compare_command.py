@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from trainatlas.command_options import LanguageOption
 from trainatlas.study.errors import UserError
 
 REGRESSION, BAD_INPUT = 1, 2
@@ -22,18 +23,21 @@ def compare(
     ] = 0.01,
     out: Annotated[Path | None, typer.Option(help="Folder of the report; else reports/compare-NAME.")] = None,
     metric: Annotated[str, typer.Option(help="What is compared: an accuracy of trials.csv.")] = "test_accuracy",
+    language: LanguageOption = None,
 ) -> None:
     """Compare two runs of a study; exit status 1 where the new one is worse beyond the margin, 2 for bad input."""
     from trainatlas.analysis.runs import read_run
     from trainatlas.analysis.runs_compared import compare_runs
     from trainatlas.report.compared import summary
     from trainatlas.report.render import write_comparison
+    from trainatlas.study.config import language_asked
 
     try:
         before, after = read_run(old), read_run(new)
         comparison = compare_runs(before, after, metric, margin)
         folder = out or Path("reports") / f"compare-{new.resolve().name}"
-        page, document = write_comparison(before, after, comparison, folder)
+        spoken = after.language if language is None else language_asked(language, "--language ")
+        page, document = write_comparison(before, after, comparison, folder, spoken)
     except UserError as error:
         print(f"trainatlas: {error}", file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from None

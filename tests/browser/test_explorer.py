@@ -367,6 +367,17 @@ def test_words_can_be_read_and_everything_has_a_name(scheme, explorer, trials):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
+def test_what_is_told_of_a_trial_pointed_at_moves_nothing_below(explorer):
+    page = explorer()
+    page.set_viewport_size({"width": 420, "height": 900})
+    rows = page.locator(".trials tbody tr")
+    before = rows.first.evaluate("row => row.getBoundingClientRect().top + scrollY")
+    rows.first.hover()
+    page.wait_for_function("document.querySelector('.explorer .readout').textContent !== ''")
+    after = rows.first.evaluate("row => row.getBoundingClientRect().top + scrollY")
+    assert after == before, "a click would miss what it was aimed at"
+
+
 def test_without_javascript_the_best_and_worst_are_listed(open_page, built_report, trials):
     page = open_page(built_report.page.as_uri(), java_script_enabled=False)
     assert page.locator(".explorer").is_hidden()

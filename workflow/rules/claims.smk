@@ -64,6 +64,14 @@ rule claims_report:
             labels={"result": "document"},
         ),
         json=f"{settings.reports}/{settings.claim_set.name}/report.json",
+        figures=report(
+            directory(f"{settings.reports}/{settings.claim_set.name}/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/claims_figure.rst",
+            category="claims",
+            subcategory="figures",
+            labels={"result": "{figure}"},
+        ),
     log:
         f"{VERDICTS}/logs/report.log",
     conda:

@@ -24,6 +24,14 @@ rule report:
             labels={"result": "document"},
         ),
         json=f"{REPORT}/report.json",
+        figures=report(
+            directory(f"{REPORT}/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="{study}",
+            subcategory="figures",
+            labels={"result": "{figure}"},
+        ),
     log:
         f"{RESULTS}/logs/report.log",
     conda:

@@ -132,9 +132,10 @@ def level_changes(old: Run, new: Run) -> list[tuple[str, list[str], list[str]]]:
 
 
 def setting_changes(old: Run, new: Run) -> list[tuple[str, str, str]]:
-    """Return what else differs between the studies: key, old value, new value, as JSON; levels and profiles are left out."""
+    """Return what else differs between the studies, but for profiles and language: key, old value, new value, as JSON."""
     before, after = (
-        {key: value for key, value in run.study.items() if key not in ("factors", "profiles")} for run in (old, new)
+        {key: value for key, value in run.study.items() if key not in ("factors", "profiles", "language")}
+        for run in (old, new)
     )
     return [*_changes(before, after, ""), *_digest_changes(old, new)]
 

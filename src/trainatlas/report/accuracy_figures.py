@@ -36,7 +36,8 @@ def distribution(final: pd.DataFrame, study: Study) -> Figure:
     """Draw the spread of test accuracy of each level's final runs as letter values (Hofmann, Wickham and Kafadar 2017)."""
     levels = [(factor, level) for factor in study.varied for level in study.factors[factor]]
     runs = {pair: final.loc[final[pair[0]] == pair[1], "test_accuracy"] for pair in levels}
-    levels = [pair for pair in levels if len(runs[pair])]
+    runs = {pair: accuracies for pair, accuracies in runs.items() if len(accuracies)}
+    levels = list(runs)
     labels = [(factor, level_name(level)) for factor, level in levels]
     canvas, axes = canvas_of(1, 1, 0.8 + rows_high(labels), share=False)
     axis = axes[0, 0]
@@ -53,21 +54,11 @@ def distribution(final: pd.DataFrame, study: Study) -> Figure:
     axis.set_ylabel("")
     axis.set_xlabel(tr("test accuracy of the final runs"))
     percent_axis(axis, "x")
-    spread = {pair: runs[pair].quantile(0.9) - runs[pair].quantile(0.1) for pair in levels}
-    widest, narrowest = max(spread, key=spread.__getitem__), min(spread, key=spread.__getitem__)
-    ends = {pair: [percent(float(runs[pair].quantile(share))) for share in (0.1, 0.9)] for pair in (widest, narrowest)}
     caption = [
+        *_spread(runs),
         tr(
-            "Runs spread most with {widest}, the middle 80% from {widest_low} to {widest_high}, and least with {narrowest}, "
-            "from {narrowest_low} to {narrowest_high}. Letter values: the widest box holds the middle half of a level's final "
-            "runs, each further pair of boxes half of what is left, as far as there are runs enough to tell; white line: "
-            "median; diamond: mean.",
-            widest=_named(*widest),
-            widest_low=ends[widest][0],
-            widest_high=ends[widest][1],
-            narrowest=_named(*narrowest),
-            narrowest_low=ends[narrowest][0],
-            narrowest_high=ends[narrowest][1],
+            "Letter values: the widest box holds the middle half of a level's final runs, each further pair of boxes half of "
+            "what is left, as far as there are runs enough to tell; white line: median; diamond: mean."
         ),
         *_cut_scale([axis.get_xlim()]),
     ]
@@ -77,6 +68,27 @@ def distribution(final: pd.DataFrame, study: Study) -> Figure:
     return Figure(
         "accuracy_distribution", svg_of(canvas), tr("How test accuracies spread"), " ".join(caption), alt, "trials"
     )
+
+
+def _spread(runs: dict[tuple[str, str], pd.Series]) -> list[str]:
+    """Return a sentence on the levels whose runs spread most and least; none where all do alike, as those of a single arm."""
+    deciles = {pair: [float(own.quantile(share)) for share in (0.1, 0.9)] for pair, own in runs.items()}
+    spread = {pair: high - low for pair, (low, high) in deciles.items()}
+    widest, narrowest = max(spread, key=spread.__getitem__), min(spread, key=spread.__getitem__)
+    if spread[widest] == spread[narrowest]:
+        return []
+    return [
+        tr(
+            "Runs spread most with {widest}, the middle 80% from {widest_low} to {widest_high}, and least with {narrowest}, "
+            "from {narrowest_low} to {narrowest_high}.",
+            widest=_named(*widest),
+            widest_low=percent(deciles[widest][0]),
+            widest_high=percent(deciles[widest][1]),
+            narrowest=_named(*narrowest),
+            narrowest_low=percent(deciles[narrowest][0]),
+            narrowest_high=percent(deciles[narrowest][1]),
+        )
+    ]
 
 
 def _named(factor: str, level: str) -> str:
@@ -98,24 +110,37 @@ def forest(cells: pd.DataFrame, study: Study, best: int, worst: int) -> Figure:
     for axis, part in zip(axes[:, 0], parts, strict=True):
         _arms_of(axis, part, study)
     axes[-1, 0].set_xlabel(tr("test accuracy: mean, and 95% interval over seeds"))
-    handles = [
-        Line2D([], [], marker="o", markersize=5, color=PALETTE[0], label=tr("not told apart from the first")),
-        Line2D([], [], marker="o", markersize=5, color=PALETTE[1], markerfacecolor="white", label=tr("told apart")),
-    ]
-    axes[0, 0].legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
+    if cells["behind_low"].notna().any():
+        handles = [
+            Line2D([], [], marker="o", markersize=5, color=PALETTE[0], label=tr("not told apart from the first")),
+            Line2D([], [], marker="o", markersize=5, color=PALETTE[1], markerfacecolor="white", label=tr("told apart")),
+        ]
+        axes[0, 0].legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
     shown = pd.concat(parts)
-    first = shown.iloc[0]
+    first, compared = shown.iloc[0], int(cells["behind_low"].notna().sum()) - 1
     caption = [
         tr(
-            "The arm with the best validation accuracy reaches {accuracy} on test data ({interval}); {tied:,} of the {others:,} "
-            "others cannot be told apart from it, one comparison at a time: the 95% interval of the difference over shared "
-            "seeds holds zero.",
+            "The arm with the best validation accuracy reaches {accuracy} on test data ({interval}).",
             accuracy=percent(first["test_accuracy"]),
             interval=percent_interval(first["low"], first["high"]),
-            tied=int(tied(cells).sum()) - 1,
-            others=len(cells) - 1,
         ),
-        tr("The first {best} arms by validation accuracy and the last {worst}.", best=best, worst=worst)
+        *(
+            [
+                tr(
+                    "{tied:,} of {others:,} others cannot be told apart from it, one comparison at a time: the 95% interval of "
+                    "the difference over shared seeds holds zero.",
+                    tied=int(tied(cells).sum()) - 1,
+                    others=compared,
+                )
+            ]
+            if compared > 0
+            else [tr("Of one seed nothing can be told apart.")] * (len(cells) > 1)
+        ),
+        tr(
+            "The first {best} arms by validation accuracy and, on a scale of their own, the last {worst}.",
+            best=best,
+            worst=worst,
+        )
         if cut
         else tr("In order of validation accuracy."),
         *_cut_scale(axis.get_xlim() for axis in axes[:, 0]),
@@ -152,8 +177,8 @@ def _arm(row: dict[Any, Any], study: Study) -> str:
 
 
 def tied(cells: pd.DataFrame) -> np.ndarray:
-    """Return which arms cannot be told apart from the first; without an interval, none can."""
-    return ~((cells["behind_low"] > 0) | (cells["behind_high"] < 0)).to_numpy()
+    """Return which arms have a difference from the first whose interval holds zero; without an interval, none has."""
+    return ((cells["behind_low"] <= 0) & (cells["behind_high"] >= 0)).to_numpy()
 
 
 def dead_against_accuracy(cells: pd.DataFrame, table: pd.DataFrame, study: Study) -> Figure:
@@ -173,9 +198,11 @@ def dead_against_accuracy(cells: pd.DataFrame, table: pd.DataFrame, study: Study
     rows = -(-len(activations) // columns)
     canvas, axes = canvas_of(rows, columns, 0.7 + 1.9 * rows)
     inits = study.factors["init"]
+    shown = cells[cells["activation"].isin(activations)]
+    thinned = shown.iloc[:: max(-(-len(shown) // SCATTERED), 1)]
+    drawn = len(thinned)
     for axis, activation in zip(axes.flat, activations, strict=False):
-        own = cells[cells["activation"] == activation]
-        _scatter(axis, own, inits)
+        _scatter(axis, thinned[thinned["activation"] == activation], inits)
         axis.set_title(f"{level_name(activation)}: ρ {_signed(correlations[activation])}")
         percent_axis(axis, "x")
         percent_axis(axis, "y")
@@ -194,6 +221,9 @@ def dead_against_accuracy(cells: pd.DataFrame, table: pd.DataFrame, study: Study
     canvas.legend(
         handles=handles, title=factor_name("init"), loc="outside lower center", ncols=min(len(inits), 5), frameon=False
     )
+    left_out = [
+        level_name(level) for level in study.factors["activation"] if level in {*table["activation"]} - {*told.index}
+    ]
     strongest = max(activations, key=lambda level: abs(correlations[level]))
     low, high = told.loc[strongest, ["low", "high"]]
     caption = [
@@ -206,6 +236,12 @@ def dead_against_accuracy(cells: pd.DataFrame, table: pd.DataFrame, study: Study
             interval=_ends(float(low), float(high)),
             dead=percent(shares[strongest]),
         ),
+        *([tr("Not drawn, since not every seed tells: {list}.", list=", ".join(left_out))] if left_out else []),
+        *(
+            [tr("Of many arms {shown:,} of {all:,} are drawn.", shown=drawn, all=len(shown))]
+            if drawn < len(shown)
+            else []
+        ),
         *_cut_scale([axes[0, 0].get_ylim()]),
     ]
     alt = tr("Rank correlation of dead units and test accuracy: {list}", list="; ".join(
@@ -215,9 +251,8 @@ def dead_against_accuracy(cells: pd.DataFrame, table: pd.DataFrame, study: Study
 
 
 def _scatter(axis: Axes, arms: pd.DataFrame, inits: tuple[str, ...]) -> None:
-    kept = arms.iloc[:: -(-len(arms) // SCATTERED)] if len(arms) else arms
     for position, init in enumerate(inits):
-        own = kept[kept["init"] == init]
+        own = arms[arms["init"] == init]
         axis.plot(
             own["dead_fraction"], own["test_accuracy"], linestyle="none", marker=MARKERS[position % 6], markersize=3,
             color=PALETTE[position % 5], alpha=0.6, markeredgewidth=0, rasterized=len(arms) > 300,

@@ -69,7 +69,7 @@ _METRICS = {
     "final_train_accuracy": mark("final train accuracy"),
 }
 TABLE_WORDS = (mark("digest of your own data"), mark("digests of your own code"), mark("unknown"))
-"""What `trainatlas.analysis.runs_compared` says in words: `tr` finds it in the catalogue."""
+"""What `trainatlas.analysis.runs` says in words: `tr` finds it in the catalogue."""
 
 
 def compared_content(old: Run, new: Run, comparison: Comparison) -> Content:
@@ -78,7 +78,7 @@ def compared_content(old: Run, new: Run, comparison: Comparison) -> Content:
     overall = _overall(comparison)
     counts = {status: numbers for status, *numbers in status_counts(old.trials, new.trials)}
     return Content(
-        title=tr("{title}: two runs compared", title=new.study.get("title", new.folder.name)),
+        title=tr("{title}: two runs compared", title=tr(new.study.get("title", new.folder.name))),
         question=tr(
             "Is {new} worse than {old} by more than {margin} of {metric}?",
             new=new.folder,
@@ -221,6 +221,11 @@ def _beyond_in_words(verdict: str, number: int, levels: int, listed: str) -> str
     )
 
 
+def _setting(key: str) -> str:
+    """Return a key of the study as it stands in the file; what is told in words, in the language spoken."""
+    return tr(key) if key in TABLE_WORDS else key
+
+
 def _same_to_begin_with(old: Run, new: Run) -> str:
     """Say whether study and environment were the same."""
     differing = []
@@ -228,7 +233,7 @@ def _same_to_begin_with(old: Run, new: Run) -> str:
         names = joined([factor_name(factor) for factor, *_ in levels])
         differing.append(tr("levels of the study ({list})", list=names))
     if settings := setting_changes(old, new):
-        differing.append(tr("its settings ({list})", list=joined([tr(key) for key, *_ in settings])))
+        differing.append(tr("its settings ({list})", list=joined([_setting(key) for key, *_ in settings])))
     if surroundings := environment_changes(old, new):
         names = joined([key for key, *_ in surroundings])
         differing.append(tr("code, packages and hardware ({list})", list=names))
@@ -411,7 +416,7 @@ def _configuration(old: Run, new: Run) -> Section:
         (factor_name(factor), ", ".join(map(level_name, gone)) or "–", ", ".join(map(level_name, added)) or "–")
         for factor, gone, added in level_changes(old, new)
     ]
-    settings = [(tr(key), before, after) for key, before, after in setting_changes(old, new)]
+    settings = [(_setting(key), before, after) for key, before, after in setting_changes(old, new)]
     blocks: list[Figure | Table] = []
     if levels:
         header = (tr("factor"), tr("only old"), tr("only new"))

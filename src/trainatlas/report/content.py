@@ -102,8 +102,8 @@ def build_content(
         lambda: provenance_section(study, provenance, origin),
     ]
     return Content(
-        title=study.title,
-        question=study.question,
+        title=tr(study.title),  # in the catalogue, where the study is one of ours
+        question=tr(study.question),
         findings=findings(study, final, draws, tables),
         counts=counts(trials, provenance),
         sections=[_shortened(make()) for make in makers],

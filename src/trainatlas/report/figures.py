@@ -184,7 +184,7 @@ def _curves(axis: Axes, rows: pd.DataFrame, position: int) -> None:
 
 def loss_curves(curves: pd.DataFrame, study: Study, scope: str) -> Figure:
     """Draw validation loss over training, one panel a factor."""
-    factors = [factor for factor in study.factors if len(study.factors[factor]) > 1]
+    factors = study.varied
     canvas, axes = canvas_of(-(-len(factors) // 2), 2, 2.35 * -(-len(factors) // 2), share=True)
     shown = curves[(curves["scope"] == scope) & (curves["split"] == "validation")]
     for axis in axes.flat[len(factors) :]:
@@ -216,7 +216,7 @@ def loss_curves(curves: pd.DataFrame, study: Study, scope: str) -> Figure:
     alt = tr(
         "{title}: validation loss against optimizer steps, one panel for each of {factors}",
         title=title,
-        factors=", ".join(map(tr, factors)),
+        factors=", ".join(map(factor_name, factors)),
     )
     return Figure(f"loss_{scope}", svg_of(canvas), title, caption, alt, "curves")
 

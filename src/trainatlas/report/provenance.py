@@ -13,9 +13,9 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from trainatlas.report.blocks import Figure, Section, Table
 from trainatlas.report.drawing import PALETTE, WIDTH, canvas_of, svg_of
-from trainatlas.report.language import mark, tr, trn
+from trainatlas.report.language import mark, spoken, tr, trn
 from trainatlas.report.wording import duration, from_here, word
-from trainatlas.study.config import Study
+from trainatlas.study.config import ENGLISH, Study
 from trainatlas.study.stage_times import StageTime
 
 
@@ -76,7 +76,7 @@ def provenance_section(study: Study, provenance: dict[str, Any], origin: Origin)
         [
             tr(
                 "The command that makes all this anew: {command}",
-                command=f"snakemake --cores all --config {_source(study)}",
+                command=f"snakemake --cores all --config {_source(study)}" + _asked_language(),
             ),
             tr("The same study, commit and machine give the same tables, times apart."),
             tr(
@@ -90,6 +90,11 @@ def provenance_section(study: Study, provenance: dict[str, Any], origin: Origin)
         ],
         blocks,
     )
+
+
+def _asked_language() -> str:
+    """Return the setting that asks for the language spoken, whatever the study's file says; English goes without."""
+    return "" if spoken() == ENGLISH else f" language={spoken()}"
 
 
 def _source(study: Study) -> str:

@@ -37,7 +37,7 @@ from trainatlas.report.language import messages_of, speaking, tr, trn
 from trainatlas.report.latex import latex_table
 from trainatlas.report.provenance import Origin, checksums_of
 from trainatlas.report.report_file import keep_only, read_content, write_content
-from trainatlas.study.config import Study
+from trainatlas.study.config import Language, Study
 from trainatlas.study.errors import UserError, said
 from trainatlas.study.stage_times import stage_times
 from trainatlas.study.storage import atomic_write, read_json, write_text
@@ -107,7 +107,9 @@ def write_claims_report(claim_set: ClaimSet, results: Path, reports: Path) -> tu
     return render(reports)
 
 
-def write_comparison(old: Run, new: Run, comparison: Comparison, reports: Path) -> tuple[Path, Path]:
+def write_comparison(
+    old: Run, new: Run, comparison: Comparison, reports: Path, language: Language
+) -> tuple[Path, Path]:
     """Write the report on two runs of a study, with compare.csv and pairs.csv in its tables.
 
     Parameters
@@ -120,7 +122,7 @@ def write_comparison(old: Run, new: Run, comparison: Comparison, reports: Path) 
     tuple
         Paths of the page and of the document.
     """
-    with speaking(new.language):
+    with speaking(language):
         content = compared_content(old, new, comparison)
     given = {"compare": (comparison.rows, COMPARE_COLUMNS), "pairs": (comparison.pairs, PAIR_COLUMNS)}
     paths = {name: reports / "tables" / f"{name}.csv" for name in given}
@@ -174,9 +176,10 @@ def render(reports: Path) -> tuple[Path, Path]:
     with speaking(content.language), rendering_pdf(printed, attachments) as pdf:
         explorer = reports / EXPLORER
         data = embedded(explorer.read_bytes()) if explorer.exists() else ""
-        write_text(page, render_html(content, printed=False, explorer=data))
+        text = render_html(content, printed=False, explorer=data)
         with atomic_write(document, "wb") as file:
             file.write(pdf())
+        write_text(page, text)
     return page, document
 
 

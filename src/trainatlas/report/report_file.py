@@ -112,6 +112,7 @@ _MODELS: dict[str, type[StrictModel]] = {**_KINDS, "sections": StoredSection}
 def write_content(content: Content, reports: Path) -> None:
     """Write report.json and the drawings into the folder of a report, in place of those of an earlier one."""
     figures = [block for section in content.sections for block in section.blocks if isinstance(block, Figure)]
+    (reports / "figures").mkdir(parents=True, exist_ok=True)  # the pipeline's output, even where nothing is drawn
     for figure in figures:
         write_text(reports / _drawing(figure.name), figure.svg)
     keep_only(reports / "figures", ".svg", {figure.name for figure in figures})

@@ -117,7 +117,6 @@ TABLE_WORDS = (
     mark("diverged"),
     mark("stopped early"),
     mark("failed"),
-    mark("init"),
 )
 """Words of tables that are shown as they are: `tr` finds them in the catalogue."""
 

@@ -116,9 +116,8 @@ ENGLISH: Language = "en"
 
 def language_asked(given: str, option: str) -> Language:
     """Return the language that is asked for beside the file; raises UserError, which names the `option`, where it is none."""
-    for language in get_args(Language):
-        if given == language:
-            return cast(Language, language)
+    if given in get_args(Language):
+        return cast(Language, given)
     raise UserError(f"{option}{given}; allowed: {', '.join(get_args(Language))}")
 
 

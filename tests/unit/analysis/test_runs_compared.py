@@ -206,6 +206,7 @@ def test_what_differs_between_studies_is_told_leaf_by_leaf(trials: Trials) -> No
         epochs=20,
         samples=[sample | {"seeds": [1, 2, 3]}, {"name": "more"}],
         targets=[1],
+        language="ko",  # no part of what is measured
     )
     assert setting_changes(old, new) == [
         ("epochs", "12", "20"),

@@ -78,6 +78,8 @@ def test_a_report_written_again_leaves_no_drawing_of_the_earlier_one(folder: Pat
     assert drawing.exists()
     write_content(replace(CONTENT, sections=[]), folder)
     assert not drawing.exists() and notes.exists()
+    write_content(replace(CONTENT, sections=[]), folder / "new")
+    assert (folder / "new" / "figures").is_dir(), "the pipeline's output, even where nothing is drawn"
 
 
 def test_a_real_report_satisfies_the_schema(built_report: Any) -> None:
