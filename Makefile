@@ -22,7 +22,7 @@ SCALE_SIZES ?= 1000 10000 100000
 REPORT_SIZES ?= 500 5000 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev report claims test test-cluster lint format bench scale calibration container translations schemas lock clean distclean
+.PHONY: help setup setup-dev report example claims test test-cluster lint format bench scale calibration container translations schemas lock clean distclean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,15 @@ report: setup ## train, analyse and write the report of STUDY (default benchmark
 	@test -f "$(STUDY)" || { echo "make report: there is no study $(STUDY); at hand: $(wildcard benchmarks/*.yaml)" >&2; exit 2; }
 	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --config study="$(STUDY)" profile="$(PROFILE)" language="$(REPORT_LANGUAGE)"
 	@printf '%s\n' "reports/$(NAME)/index.html" "reports/$(NAME)/report.pdf"
+
+example: setup ## make the example report in reports/example anew (quick edition of the default study, in English and Korean)
+	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --config study=benchmarks/digits.yaml profile=quick
+	@$(BIN)/trainatlas report benchmarks/digits.yaml --profile quick --language ko --reports results/example-in-korean
+	@rm -rf reports/example
+	@cp -r reports/digits-quick reports/example
+	@rm -f reports/example/figures/.snakemake_timestamp
+	@cp results/example-in-korean/digits-quick/report.pdf reports/example/report-ko.pdf
+	@cp results/example-in-korean/digits-quick/index.html reports/example/index-ko.html
 
 claims: setup ## train the studies that the lecture notes' claims rest on, and give verdicts (quick editions)
 	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) claims --config profile=quick language="$(REPORT_LANGUAGE)"

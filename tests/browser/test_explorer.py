@@ -498,7 +498,7 @@ def test_a_korean_explorer_has_no_english_word_of_its_own(korean, built_report, 
         names = {level_name(level) for factor in study.factors for level in study.factors[factor]}
         names |= {factor_name(factor) for factor in study.factors} | {target_mark(target) for target in study.targets}
     texts = trials.select_dtypes(["object", "string"])
-    names |= {"CSV", *layers, *(str(cell) for name in texts for cell in texts[name].dropna())}
+    names |= {"CSV", "nat", *layers, *(str(cell) for name in texts for cell in texts[name].dropna())}
     names -= {*trials["stage"], *trials["status"]}
     trial_id = trials.loc[trials["status"] == "diverged", "trial_id"].iloc[0]
     for state in ("", "stage=tuning&stage=final&stage=random", "group=", "stage=", f"stage=tuning&trial={trial_id}"):
