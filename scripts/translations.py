@@ -20,10 +20,14 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
 
-from trainatlas.analysis.diagnosis import RULES
+from trainatlas.analysis.diagnosis import LABELS, RULES
+from trainatlas.analysis.stability import CONCLUSIONS
 from trainatlas.catalogue import RULES as COMBINATIONS
 from trainatlas.catalogue import TABLES
+from trainatlas.claims.literature import AGREEMENTS
+from trainatlas.claims.verdicts import MIXED, VERDICTS
 from trainatlas.study.trial import FACTORS
+from trainatlas.train.records import STATUSES
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "trainatlas"
@@ -81,6 +85,9 @@ def _texts_of_tables() -> Iterator[tuple[str, str]]:
         yield "catalogue.py", combination.reason
     for rule in RULES:
         yield "diagnosis.py", rule.meaning
+    words = {"diagnosis.py": LABELS, "records.py": STATUSES, "stability.py": CONCLUSIONS.values()}
+    for place, few in {**words, "verdicts.py": (*VERDICTS, MIXED), "literature.py": AGREEMENTS}.items():
+        yield from ((place, name.replace("_", " ")) for name in few)
 
 
 def _extracted(path: Path, kind: str, calls: dict[str, Any]) -> Iterator[str | tuple[str, ...]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
+
+from trainatlas.study.config import Language
 
 STARTED = time.perf_counter()
 """When the process began to read its command line, by `time.perf_counter()`: what its own times count from."""
@@ -31,5 +33,6 @@ DeviceOption = Annotated[
 ]
 Profile = Annotated[str | None, typer.Option(help="One of the study's profiles, such as quick.")]
 LanguageOption = Annotated[
-    str | None, typer.Option(help="What the report is written in, en or ko; otherwise as the file says.")
+    str | None,
+    typer.Option(help=f"What the report is written in, {' or '.join(get_args(Language))}; otherwise as the file says."),
 ]

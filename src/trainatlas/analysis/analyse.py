@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,7 +179,7 @@ def analyse(study: Study, gathered: Gathered) -> dict[str, pd.DataFrame]:
         "interactions": interaction_means(final, levels),
         "levels": level_summaries(final, cells, levels),
         "cells": cells,
-        "rates": rate_sensitivity(tuning, gathered.selected),
+        "rates": rate_sensitivity(tuning, gathered.selected, _beside("optimizer", study.varied)),
         "convergence": convergence(timed, study.targets, levels, study.parts.train),
         "curves": curve_summaries(final, gathered.curves, _best_trials(final, cells, levels), levels),
         "units": unit_summaries(final, gathered.layers),
@@ -226,6 +226,11 @@ def _typed(table: pd.DataFrame, columns: tuple[Column, ...]) -> pd.DataFrame:
     """Return `table` with the dictionary's types, which an empty table would not have by itself."""
     kinds = {"text": "str", "whole": "int64", "number": "float64"}
     return table.astype({column.name: kinds[column.kind] for column in columns})
+
+
+def _beside(factor: str, varied: Sequence[str]) -> list[str]:
+    """Return the factors that vary beside one; where none does, the normalisation, whose one level stands for all."""
+    return [other for other in varied if other != factor] or ["normalisation"]
 
 
 def _positions(study: Study, draws: pd.DataFrame) -> pd.Series:

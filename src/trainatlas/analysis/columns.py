@@ -83,11 +83,12 @@ CELL_COLUMNS = (
 
 RATE_COLUMNS = (
     Column("optimizer", "text", "the optimizer"),
-    Column("normalisation", "text", "the normalisation"),
+    Column("factor", "text", "another factor; each in turn takes in every tuning run"),
+    Column("level", "text", "the level of that factor"),
     Column("learning_rate", "number", "step size"),
-    Column("decile_1", "number", "10 % of the cells are below", optional=True),
+    Column("decile_1", "number", "10 % of the tuning runs are below", optional=True),
     Column("median", "number", "median final validation accuracy of the tuning runs", optional=True),
-    Column("decile_9", "number", "10 % of the cells are above", optional=True),
+    Column("decile_9", "number", "10 % of the tuning runs are above", optional=True),
     Column("diverged_fraction", "number", "share of tuning runs that diverged"),
     Column("chosen", "whole", "cells that chose this rate"),
     Column("trials", "whole", "tuning runs"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from trainatlas.analysis.columns import CELL_COLUMNS, COVERAGE_COLUMNS, LEVEL_COLUMNS, RATE_COLUMNS
@@ -82,13 +84,15 @@ def _behind(cells: pd.DataFrame, final: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def rate_sensitivity(tuning: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:
-    """Summarise the tuning runs by optimizer, normalisation and learning rate."""
-    keys = ["optimizer", "normalisation", "learning_rate"]
-    chosen = selected.groupby(keys, observed=True).size()
+def rate_sensitivity(tuning: pd.DataFrame, selected: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
+    """Summarise the tuning runs by optimizer and learning rate, for each level of each of the other factors."""
     rows = []
-    for key, runs in tuning.groupby(keys, sort=True, observed=True):
-        quantiles = runs["final_validation_accuracy"].quantile([0.1, 0.5, 0.9]).tolist()
-        diverged = float((runs["status"] == "diverged").mean())
-        rows.append((*key, *quantiles, diverged, int(chosen.get(key, 0)), len(runs)))
+    for factor in factors:
+        keys = ["optimizer", factor, "learning_rate"]
+        chosen = selected.groupby(keys, observed=True).size()
+        for key, runs in tuning.groupby(keys, sort=True, observed=True):
+            optimizer, level, rate = key
+            quantiles = runs["final_validation_accuracy"].quantile([0.1, 0.5, 0.9]).tolist()
+            diverged = float((runs["status"] == "diverged").mean())
+            rows.append((optimizer, factor, level, rate, *quantiles, diverged, int(chosen.get(key, 0)), len(runs)))
     return pd.DataFrame(rows, columns=[column.name for column in RATE_COLUMNS])

@@ -28,6 +28,8 @@ from trainatlas.analysis.intervals import CONFIDENCE, Interval, over_seeds
 
 Verdict = Literal["supported", "refuted", "inconclusive", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "inconclusive", "not run")
+MIXED = "mixed"
+"""Of a claim whose parts have different verdicts."""
 
 LEVEL = 1 - CONFIDENCE
 """The largest corrected p-value of a verdict."""
@@ -180,7 +182,7 @@ def overall(verdicts: Sequence[Verdict]) -> str:
     """Return what a claim's rows say together, without pooling them: `mixed` where some support and others refute it."""
     decided = {each for each in verdicts if each in ("supported", "refuted")}
     if len(decided) == 2:
-        return "mixed"
+        return MIXED
     if decided:
         return decided.pop()
     return "inconclusive" if "inconclusive" in verdicts else "not run"

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from trainatlas.claims.config import Claim, ClaimSet
-from trainatlas.claims.verdicts import VERDICTS
+from trainatlas.claims.verdicts import MIXED, VERDICTS
 from trainatlas.report.blocks import Content, Figure, Section, Table
 from trainatlas.report.drawing import PALETTE, canvas_of, svg_of
 from trainatlas.report.language import mark, retold, tr
@@ -32,22 +32,9 @@ SIGNS = {
     "refuted": mark("✗\u00a0refuted"),
     "inconclusive": mark("?\u00a0inconclusive"),
     "not run": mark("–\u00a0not\u00a0run"),
-    "mixed": mark("±\u00a0mixed"),
+    MIXED: mark("±\u00a0mixed"),
 }
 """Verdicts with a sign of their own: they are told apart without colour."""
-
-TABLE_WORDS = (
-    mark("supported"),
-    mark("refuted"),
-    mark("inconclusive"),
-    mark("not run"),
-    mark("mixed"),
-    mark("agrees"),
-    mark("contradicts"),
-    mark("underpowered"),
-    mark("not comparable"),
-)
-"""Words of the tables of claims that are shown as they are."""
 
 LISTED_AGAINST = 3
 """Claims that the answer names among those that do not hold, wholly refuted ones first."""
@@ -87,7 +74,7 @@ def claims_content(claim_set: ClaimSet, tables: dict[str, pd.DataFrame], digest:
         ),
         findings=_findings(summary, verdicts),
         counts=[
-            *((tr(verdict), f"{counts.get(verdict, 0)}") for verdict in (*VERDICTS[:2], "mixed", *VERDICTS[2:])),
+            *((tr(verdict), f"{counts.get(verdict, 0)}") for verdict in (*VERDICTS[:2], MIXED, *VERDICTS[2:])),
             (tr("rows"), f"{len(ran):,}"),
             (tr("trials behind them"), f"{tables['trials']['trial_id'].nunique():,}"),
             (tr("exact checks"), f"{len(tables['checks']):,}"),
@@ -100,7 +87,7 @@ def claims_content(claim_set: ClaimSet, tables: dict[str, pd.DataFrame], digest:
 def _findings(summary: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
     """Return a few sentences: how many claims hold, a row of those that most clearly do not, and what one data set turns."""
     counts = summary["verdict"].value_counts()
-    supported, refuted, mixed = (int(counts.get(verdict, 0)) for verdict in ("supported", "refuted", "mixed"))
+    supported, refuted, mixed = (int(counts.get(verdict, 0)) for verdict in ("supported", "refuted", MIXED))
     found = [
         tr(
             "Of {claims} claims {supported} are supported wherever something could be said, {refuted} refuted, {mixed} depend "

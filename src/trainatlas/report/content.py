@@ -74,29 +74,28 @@ def build_content(
     """
     final = trials[trials["stage"] == "final"].assign(test_accuracy=lambda t: t["test_accuracy"].fillna(0.0))
     draws = trials[trials["stage"] == "random"].assign(test_accuracy=lambda t: t["test_accuracy"].fillna(0.0))
-    makers: list[Callable[[], Section]] = []
+    makers: list[Callable[[], Section]] = [lambda: _design(study, trials, tables, provenance, data)]
     if len(final):
-        if len(tables["effects"]):
-            makers.append(lambda: _what_matters(study, tables))
         makers += [
-            *([lambda: pairwise_section(tables)] if len(tables["pairwise"]) else []),
-            *([lambda: stability_section(tables["stability"])] if len(tables["stability"]) else []),
+            *([lambda: _what_matters(study, tables)] if len(tables["effects"]) else []),
             lambda: _loss_curves(study, tables),
             *([lambda: diagnosis_section(tables)] if len(tables["diagnoses"]) else []),
             *([lambda: _units(study, tables)] if len(tables["units"]) else []),
-            *([lambda: layer_section(study, tables)] if len(tables["layer_gains"]) else []),
             lambda: _convergence(study, final, tables),
             *([lambda: time_section(study, tables)] if len(tables["survival"]) else []),
             lambda: accuracy_section(study, final, tables),
-            lambda: _rates(study, tables, provenance),
+            *([lambda: pairwise_section(tables)] if len(tables["pairwise"]) else []),
+            *([lambda: stability_section(tables["stability"])] if len(tables["stability"]) else []),
+            lambda: _rates(study, tables),
         ]
     if len(draws):
         makers.append(lambda: _random(study, draws, tables))
     if can_be_fed(tables):
         makers.append(lambda: search_section(study, tables))
+    if len(final) and len(tables["layer_gains"]):
+        makers.append(lambda: layer_section(study, tables))
     makers += [
         lambda: trials_section(study, trials),
-        lambda: _design(study, trials, tables, provenance, data),
         lambda: validity_section(study, trials, tables),
         lambda: _methods(study),
         lambda: provenance_section(study, provenance, origin),
@@ -280,7 +279,7 @@ def _seconds(study: Study, convergence: pd.DataFrame) -> list[Table]:
     ]
 
 
-def _rates(study: Study, tables: dict[str, pd.DataFrame], provenance: dict[str, Any]) -> Section:
+def _rates(study: Study, tables: dict[str, pd.DataFrame]) -> Section:
     cells = tables["cells"]
     edge = cells["at_edge"].mean()
     by = cells.groupby("optimizer", observed=True)["at_edge"].mean()
@@ -296,7 +295,7 @@ def _rates(study: Study, tables: dict[str, pd.DataFrame], provenance: dict[str, 
                 list=parts,
             )
         ],
-        [figures.rate_sensitivity(tables["rates"], study)],
+        [*figures.rate_sensitivity(tables["rates"], study)],
     )
 
 

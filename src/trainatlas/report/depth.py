@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -153,13 +152,9 @@ def _spread(study: Study, layers: pd.DataFrame, gains: pd.DataFrame, way: _Way) 
         title=title,
         inits=", ".join(map(level_name, inits)),
         activations=", ".join(map(level_name, activations)),
-        normalisations=reduce(_both, map(_normalised, normalisations)),
+        normalisations=joined([_normalised(level) for level in normalisations]),
     )
     return Figure(f"layers_{way.name}", svg_of(canvas), title, caption, alt, "layers")
-
-
-def _both(first: str, last: str) -> str:
-    return tr("{first} and {last}", first=first, last=last)
 
 
 def _gain_sentence(study: Study, gains: pd.DataFrame, way: _Way) -> str:

@@ -18,19 +18,6 @@ MEANINGS = {rule.name: rule.meaning for rule in RULES} | {UNCLEAR: mark("no rule
 DRAWN = (*(label for label in reversed(LABELS) if label != UNCLEAR), UNCLEAR)
 """The labels as bars have them from left to right: healthy first, then by how much went wrong."""
 HEALTHY = "healthy"
-LABEL_WORDS = (
-    mark("failed"),
-    mark("exploding"),
-    mark("plateau then drop"),
-    mark("too slow"),
-    mark("too fast"),
-    mark("overfitting"),
-    mark("still improving"),
-    mark("underfitting"),
-    mark("healthy"),
-    mark("unclear"),
-)
-"""The labels as readers see them."""
 _LEVELS = 34
 """Levels of a figure, at most: as many as fit a page."""
 _WRITTEN = 0.075

@@ -7,7 +7,7 @@ in `trainatlas.report.depth`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,16 +24,31 @@ from trainatlas.report.drawing import (
     canvas_of,
     level_legend,
     line_of,
+    pages_of,
     percent_axis,
     share_bars,
     svg_of,
 )
 from trainatlas.report.language import tr
-from trainatlas.report.wording import factor_name, level_name, points, points_interval, target_name, term_name
+from trainatlas.report.wording import (
+    factor_name,
+    joined,
+    level_name,
+    percent,
+    points,
+    points_interval,
+    target_name,
+    term_name,
+)
 from trainatlas.study.config import Study
 
 DRAWN_POINTS = 2_000
 """Random draws that are drawn one by one at most: more would hide each other and swell the page."""
+
+RATE_PANELS = 4
+"""Optimizers side by side in a figure of learning rates, at most."""
+RATE_HEIGHT = 8.0
+"""Inches of its panels one over another, at most: with title and caption they fit a page."""
 
 
 def variance_shares(effects: pd.DataFrame, random: pd.DataFrame) -> Figure:
@@ -182,6 +197,29 @@ def _curves(axis: Axes, rows: pd.DataFrame, position: int) -> None:
     axis.plot(rows["step"], rows["median"], **line)
 
 
+def _apart_at_the_end(curves: pd.DataFrame, factors: Iterable[str]) -> str:
+    """Say of which factor's levels the median losses lie farthest apart at the end, by their ratio; nothing of one level."""
+    last = curves.sort_values("step").groupby(["factor", "level"], observed=True)["median"].last()
+    ends = {factor: last[factor].sort_values() for factor in factors if factor in last}
+    ratios = {factor: losses.iloc[-1] / losses.iloc[0] for factor, losses in ends.items() if len(losses) > 1}
+    if not ratios:
+        return ""
+    factor = max(ratios, key=lambda each: ratios[each])
+    levels, losses = ends[factor].index, ends[factor].tolist()
+    return tr(
+        "Levels end farthest apart for {factor}: at a median loss of {low} with {best} and of {high} with {worst}.",
+        factor=factor_name(factor),
+        low=_loss(losses[0]),
+        best=level_name(levels[0]),
+        high=_loss(losses[-1]),
+        worst=level_name(levels[-1]),
+    )
+
+
+def _loss(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else tr("infinity")
+
+
 def loss_curves(curves: pd.DataFrame, study: Study, scope: str) -> Figure:
     """Draw validation loss over training, one panel a factor."""
     factors = study.varied
@@ -203,16 +241,17 @@ def loss_curves(curves: pd.DataFrame, study: Study, scope: str) -> Figure:
         axis.set_ylabel(tr("validation loss (nats, log)"))
     if scope == "level":
         title = tr("Loss over training, by factor")
-        caption = tr(
+        explained = tr(
             "Median over all final runs of a level (line) and the middle 80% of them (band): how a level does on average "
             "over everything it may be combined with. A run that diverged counts as an infinite loss."
         )
     else:
         title = tr("Loss over training, best arm of each level")
-        caption = tr(
+        explained = tr(
             "For each level the one combination with the best validation accuracy: median over its final seeds (line) and "
             "from the 10th to the 90th percentile of them (band). What a level can do when all else suits it."
         )
+    caption = f"{_apart_at_the_end(shown, factors)} {explained}".lstrip()
     alt = tr(
         "{title}: validation loss against optimizer steps, one panel for each of {factors}",
         title=title,
@@ -295,50 +334,81 @@ def time_to_target(final: pd.DataFrame, study: Study, factors: Iterable[str]) ->
         never=never,
         target=target_name(study.targets[-1]),
     )
-    by = reduce(_and_by, map(factor_name, factors))
+    by = joined([factor_name(factor) for factor in factors])
     alt = tr("Share of runs that reached each target against steps, by {factors}", factors=by)
     return Figure("time_to_target", svg_of(canvas), tr("How soon runs get there"), caption, alt, "convergence")
 
 
-def _and_by(first: str, last: str) -> str:
-    return tr("{first} and by {last}", first=first, last=last)
+def _worst_fall(table: pd.DataFrame) -> str:
+    """Say which level's median falls farthest from its best rate to its worst; nothing where there is one rate."""
+    medians = table.groupby(["optimizer", "factor", "level"], observed=True)["median"].agg(["max", "min"]).reset_index()
+    falls = medians["max"] - medians["min"]
+    if not (falls > 0).any():
+        return ""
+    farthest = medians.iloc[int(falls.argmax())]
+    return tr(
+        "A wrong rate costs most with {factor} {level} and {optimizer}: the median is {best} at the best rate and {worst} at the "
+        "worst.",
+        factor=factor_name(farthest["factor"]),
+        level=level_name(farthest["level"]),
+        optimizer=level_name(farthest["optimizer"]),
+        best=percent(farthest["max"]),
+        worst=percent(farthest["min"]),
+    )
 
 
-def rate_sensitivity(table: pd.DataFrame, study: Study) -> Figure:
-    """Draw validation accuracy of the tuning runs against learning rate, by optimizer."""
-    optimizers = study.factors["optimizer"]
-    canvas, axes = canvas_of(1, len(optimizers), 2.5, share=False)
-    for panel, optimizer in enumerate(optimizers):
-        axis = axes[0, panel]
-        for position, normalisation in enumerate(study.factors["normalisation"]):
-            rows = table[(table["optimizer"] == optimizer) & (table["normalisation"] == normalisation)]
-            line = line_of(position)
-            axis.fill_between(
-                rows["learning_rate"], rows["decile_1"], rows["decile_9"], color=line["color"], alpha=0.12, linewidth=0
-            )
-            axis.plot(
-                rows["learning_rate"], rows["median"], marker=MARKERS[position % len(MARKERS)], markersize=4, **line
-            )
-        axis.set_xscale("log")
-        axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.set_ylim(0, 1.0)
-        percent_axis(axis, "y")
-        axis.tick_params(labelleft=panel == 0)
-        axis.set_title(level_name(optimizer))
-        axis.set_xlabel(tr("learning rate (log)"))
-    axes[0, 0].set_ylabel(tr("validation accuracy"))
-    level_legend(axes[0, -1], study.factors["normalisation"], loc="lower left", title=tr("normalisation"))
-    runs, edges = int(table["trials"].sum()), table["chosen"].sum()
+def rate_sensitivity(table: pd.DataFrame, study: Study) -> list[Figure]:
+    """Draw validation accuracy of the tuning runs against learning rate: a column an optimizer, a row another factor."""
+    if table.empty:
+        return []
+    factors = list(table["factor"].unique())
+    every = study.factors["optimizer"]
+    once = table[table["factor"] == factors[0]]
+    title = tr("How much the learning rate matters")
     caption = tr(
         "Median and middle 80% over {runs:,} tuning runs, from which {cells:,} cells chose their rates. A band that stays high "
         "over a wide range means a choice that forgives a wrong rate.",
-        runs=runs,
-        cells=edges,
+        runs=int(once["trials"].sum()),
+        cells=once["chosen"].sum(),
     )
-    alt = tr(
-        "Validation accuracy against learning rate for {optimizers}", optimizers=", ".join(map(level_name, optimizers))
-    )
-    return Figure("rates", svg_of(canvas), tr("How much the learning rate matters"), caption, alt, "rates")
+    caption = f"{_worst_fall(table)} {caption}".lstrip()
+    drawn = []
+    for end, part, page in pages_of(len(every), RATE_PANELS):
+        optimizers = every[page]
+        high = min(1.9 * len(factors), RATE_HEIGHT)
+        canvas, axes = canvas_of(len(factors), len(optimizers), 0.5 + high, share=False)
+        for (row, factor), (column, optimizer) in product(enumerate(factors), enumerate(optimizers)):
+            axis = axes[row, column]
+            own = table[(table["optimizer"] == optimizer) & (table["factor"] == factor)]
+            _accuracy_by_rate(axis, own, study.factors[factor])
+            axis.tick_params(labelleft=column == 0, labelbottom=row == len(factors) - 1)
+        for axis, optimizer in zip(axes[0], optimizers, strict=True):
+            axis.set_title(level_name(optimizer))
+        for axis in axes[-1]:
+            axis.set_xlabel(tr("learning rate (log)"))
+        for row, factor in zip(axes, factors, strict=True):
+            row[0].set_ylabel(tr("validation accuracy"))
+            beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": 7}
+            level_legend(row[-1], study.factors[factor], title=factor_name(factor), **beside)
+        alt = tr(
+            "Validation accuracy against learning rate for {optimizers}, by {factors}",
+            optimizers=", ".join(map(level_name, optimizers)),
+            factors=joined([factor_name(factor) for factor in factors]),
+        )
+        drawn.append(Figure(f"rates{end}", svg_of(canvas), f"{title}{part}", caption, alt, "rates"))
+    return drawn
+
+
+def _accuracy_by_rate(axis: Axes, table: pd.DataFrame, levels: Iterable[str]) -> None:
+    for position, level in enumerate(levels):
+        rows = table[table["level"] == level]
+        rates, line = rows["learning_rate"], line_of(position)
+        axis.fill_between(rates, rows["decile_1"], rows["decile_9"], color=line["color"], alpha=0.12, linewidth=0)
+        axis.plot(rates, rows["median"], marker=MARKERS[position % len(MARKERS)], markersize=4, **line)
+    axis.set_xscale("log")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_ylim(0, 1.0)
+    percent_axis(axis, "y")
 
 
 def random_sample(draws: pd.DataFrame, study: Study) -> Figure:

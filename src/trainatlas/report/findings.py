@@ -158,7 +158,7 @@ def _best_arm(study: Study, cells: pd.DataFrame) -> str:
         if level not in set(near[factor])
     ]
     text = tr(
-        "The arm with the best validation accuracy ({arm}, rate {rate:.3g}) has {accuracy} test accuracy ({interval});",
+        "The arm with the best validation accuracy ({arm}, rate {rate:.3g}) has {accuracy} test accuracy ({interval}).",
         arm=arm_name(study, best),
         rate=best["learning_rate"],
         accuracy=percent(best["test_accuracy"]),

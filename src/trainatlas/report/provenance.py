@@ -162,7 +162,7 @@ class _Step(NamedTuple):
 
     name: str
     amount: str = ""
-    time: str = ""
+    cost: StageTime | None = None
     trains: bool = False
 
 
@@ -176,23 +176,25 @@ _NAMES = {
 
 def _steps(provenance: dict[str, Any], stages: Sequence[StageTime]) -> list[_Step]:
     """Return the steps from the study to the report; rounds of training between their plans and the gathering."""
-    took = {each.stage: f"{duration(each.seconds)}, {each.peak_mib:,.0f} MiB" for each in stages}
+    took = {each.stage: each for each in stages}
     if not took:
         return []
     steps = [_stage("prepare", took)]
     for each in provenance.get("rounds", []):
         planned = tr("{trials:,} trials", trials=each["trials"])
-        steps.append(
-            _Step(tr("plan, round {round}", round=each["round"]), planned, took.get(f"plan-{each['round']}", ""))
-        )
+        steps.append(_Step(tr("plan, round {round}", round=each["round"]), planned, took.get(f"plan-{each['round']}")))
         steps.append(_Step(tr("train"), trn("{number:,} pack", "{number:,} packs", each["packs"]), trains=True))
     steps += [_stage(name, took) for name in ("aggregate", "time", "analyse")]
     return [*steps, _Step(tr("report"))]
 
 
-def _stage(name: str, took: dict[str, str]) -> _Step:
+def _stage(name: str, took: dict[str, StageTime]) -> _Step:
     text = _NAMES[name]
-    return _Step(tr(text), "", took.get(name, ""))
+    return _Step(tr(text), "", took.get(name))
+
+
+def _spent(cost: StageTime | None) -> str:
+    return "" if cost is None else f"{duration(cost.seconds)}, {cost.peak_mib:,.0f} MiB"
 
 
 _ACROSS = 5
@@ -218,7 +220,7 @@ def _pipeline(steps: Sequence[_Step]) -> Figure:
                 mutation_aspect=WIDTH / _ACROSS / 0.72,
             )
         )  # fmt: skip
-        lines = [step.name, *filter(None, (step.amount, step.time))]
+        lines = [step.name, *filter(None, (step.amount, _spent(step.cost)))]
         for line, text in enumerate(lines):
             down = (line - (len(lines) - 1) / 2) * 0.2
             weight = "bold" if line == 0 else "normal"
@@ -233,14 +235,18 @@ def _pipeline(steps: Sequence[_Step]) -> Figure:
                 start, end, arrowstyle="-|>", mutation_scale=7, linewidth=0.9, color="#666666", shrinkA=0, shrinkB=0
             )
         )
+    longest, cost = max(((step, step.cost) for step in steps if step.cost), key=lambda timed: timed[1].seconds)
     told = "; ".join(" ".join(filter(None, (step.name, f"({step.amount})" if step.amount else ""))) for step in steps)
     return Figure(
         "pipeline",
         svg_of(canvas),
         tr("From the study to this report"),
         tr(
-            "Each box is a step that can be run by hand too; times are wall clock, from the start of the step's process to its "
-            "end, with the most memory that it held. What training took is in the table below."
+            "Of the steps beside training, {name} took longest: {time}. Each box is a step that can be run by hand too; times "
+            "are wall clock, from the start of the step's process to its end, with the most memory that it held. What training "
+            "took is in the table below.",
+            name=longest.name,
+            time=duration(cost.seconds),
         ),
         tr("Boxes joined by arrows: {steps}.", steps=told),
         "",

@@ -101,10 +101,7 @@ _LEVELS = {
     "gaussian_noise": mark("gaussian noise"),
     "random_erasing": mark("random erasing"),
 }
-TABLE_WORDS = (
-    mark("better"),
-    mark("worse"),
-    mark("not told apart"),
+STAGE_WORDS = (
     mark("tuning"),
     mark("coarse"),
     mark("fine"),
@@ -113,12 +110,8 @@ TABLE_WORDS = (
     mark("final"),
     mark("winner"),
     mark("random"),
-    mark("ok"),
-    mark("diverged"),
-    mark("stopped early"),
-    mark("failed"),
 )
-"""Words of tables that are shown as they are: `tr` finds them in the catalogue."""
+"""Stages of every kind of sample, as tables have them: `tr` finds them in the catalogue."""
 
 
 def factor_name(factor: str) -> str:

@@ -89,7 +89,15 @@ def test_an_ordinary_study_has_every_table(tiny: Content, study_of: StudyOf, run
     assert whole["trials"].to_dict() == {"tuning": 32, "final": 32, "random": 6}
     assert whole["ok"].to_dict() == whole["trials"].to_dict()
     rates = tables["rates"]
-    assert rates["trials"].sum() == 32 and rates["chosen"].sum() == 16
+    beside = [factor for factor in study.varied if factor != "optimizer"]
+    assert list(rates["factor"].unique()) == beside and len(beside) == 3
+    for _, of_factor in rates.groupby("factor"):
+        assert of_factor["trials"].sum() == 32 and of_factor["chosen"].sum() == 16
+    tuning = read_gathered(study, trained).trials.query("stage == 'tuning'")
+    for row in rates.itertuples():
+        own = tuning[(tuning[row.factor] == row.level) & (tuning["optimizer"] == row.optimizer)]
+        own = own.loc[np.isclose(own["learning_rate"], row.learning_rate), "final_validation_accuracy"]
+        assert (row.trials, row.median) == (len(own), pytest.approx(own.median()))
 
 
 def test_targets_that_nobody_reached_are_shown_as_never(

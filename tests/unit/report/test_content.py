@@ -14,7 +14,7 @@ from trainatlas.report.blocks import Figure, Table
 from trainatlas.report.content import LISTED_ROWS, build_content
 from trainatlas.report.data import data_table
 from trainatlas.report.figures import DRAWN_POINTS
-from trainatlas.report.wording import seconds
+from trainatlas.report.wording import factor_name, percent, seconds
 from trainatlas.study.storage import read_json
 
 
@@ -235,3 +235,45 @@ def test_every_level_of_a_large_interaction_has_its_label():
     effects = pd.DataFrame({"term": ["activation x optimizer"], "order": [2], "share": [0.5]})
     shown = figures.interactions(effects, means, SimpleNamespace(factors=levels))
     assert all(f">{level}</text>" in shown.svg for texts in levels.values() for level in texts)
+
+
+def test_loss_curves_say_which_levels_end_farthest_apart(content, parts):
+    curves = parts[2]["curves"].query("scope == 'level' and split == 'validation'")
+    ends = curves[curves["step"] == curves["step"].max()].set_index(["factor", "level"])["median"]
+    ratios = ends.groupby("factor").max() / ends.groupby("factor").min()
+    lows, highs = (f"{value:.3g}" for value in (ends[ratios.idxmax()].min(), ends[ratios.idxmax()].max()))
+    (figure,) = [figure for figure in blocks(content, Figure) if figure.name == "loss_level"]
+    told = re.match(
+        r"Levels end farthest apart for (.+): at a median loss of (\S+) with .+ and of (\S+) with .+\. ", figure.caption
+    )
+    assert told is not None
+    assert told.groups() == (factor_name(ratios.idxmax()), lows, highs if highs != "inf" else "infinity")
+
+
+def test_learning_rates_of_many_optimizers_take_several_figures(parts):
+    study, table = parts[0], parts[2]["rates"]
+    optimizers = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop")
+    copies = [table[table["optimizer"] == study.factors["optimizer"][0]].assign(optimizer=name) for name in optimizers]
+    many = study.model_copy(update={"factors": {**study.factors, "optimizer": optimizers}})
+    first, second = figures.rate_sensitivity(pd.concat(copies), many)
+    assert (first.name, second.name) == ("rates_1", "rates_2")
+    assert "RMSprop" in second.alt and "RMSprop" not in first.alt
+    for factor in study.varied:
+        if factor != "optimizer":
+            assert factor_name(factor) in first.svg
+    assert first.caption == second.caption
+    falls = many_falls(table[table["optimizer"] == study.factors["optimizer"][0]])
+    assert re.search(
+        rf"the median is {percent(falls[0])} at the best rate and {percent(falls[1])} at the worst", first.caption
+    )
+
+
+def many_falls(table):
+    """Return the median at the best and at the worst rate of the level that falls farthest."""
+    medians = table.groupby(["factor", "level"])["median"]
+    worst = (medians.max() - medians.min()).idxmax()
+    return medians.max()[worst], medians.min()[worst]
+
+
+def test_without_tuning_runs_there_is_no_figure_of_rates(parts):
+    assert figures.rate_sensitivity(parts[2]["rates"].head(0), parts[0]) == []
