@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 import torch
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 from places import made_once
 from trainatlas.analysis.aggregate import aggregate
@@ -57,6 +58,18 @@ TINY = {
     "targets": [{"metric": "validation_accuracy", "value": 0.2}, {"metric": "train_error", "value": 0.001}],
     "pack_trials": 16,
 }
+
+
+class ByFile(LoadScopeScheduling):
+    """A file's tests go to one process; those of tests/cluster all to one, for a machine has room for one SLURM."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "cluster" if "tests/cluster/" in nodeid else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Tell pytest-xdist how to share the tests out."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
