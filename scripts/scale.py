@@ -51,7 +51,10 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: wall-clock time, time on a core, and the largest resident memory."""
+    """What a command took: wall-clock time, time on a core, and the resident memory of its largest process.
+
+    A report's PDF is made in a process of its own beside the first, which waits.
+    """
 
     wall_seconds: float
     cpu_seconds: float

@@ -27,11 +27,13 @@ GATHERED = ("trials.csv", "curves.csv", "layers.csv", "histograms.csv", "selecte
 LIMIT = 280  # seconds that one thing may be waited for
 
 # The SLURM plugin (2.8) looks at its jobs ever more rarely, up to every 3 minutes; here every second, in this process alone.
+# And it can be interrupted, though tests may run where a shell has interrupts ignored: in the background.
 IMPATIENT = """
-import sys
+import signal, sys
 from snakemake_executor_plugin_slurm import Executor
 Executor.next_seconds_between_status_checks = property(lambda self: 1.0, lambda self, value: None)
 from snakemake.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main())
 """
 

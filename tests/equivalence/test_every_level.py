@@ -33,7 +33,7 @@ BASE = Trial(
     preprocessing="standardize",
     learning_rate=0.01,
     batch_size=200,
-    epochs=4,
+    epochs=3,
     seed=0,
 )
 CNN = BASE._replace(network="cnn(depth=2, width=4)", epochs=2)

@@ -7,15 +7,14 @@ are declared here.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-import pandera.pandas as pa
 import pyarrow as arrow
 import pyarrow.csv as arrow_csv
 
+from trainatlas.analysis.table_rules import DTYPES, is_sound
 from trainatlas.study.config import Study, Target
 from trainatlas.study.errors import UserError
 from trainatlas.study.parameters import BATCH_SIZE
@@ -24,15 +23,10 @@ from trainatlas.study.samples import GridSample
 from trainatlas.study.storage import atomic_write
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import (
-    COMPOSED,
     CURVE_COLUMNS,
     HISTOGRAM_COLUMNS,
     LAYER_COLUMNS,
-    MEASURED,
     PACK_COLUMNS,
-    QUANTITIES,
-    SPLITS,
-    STATUSES,
     TRIAL_COLUMNS,
     Column,
     Kind,
@@ -63,19 +57,11 @@ SELECTED_COLUMNS = (
     Column("diverged_rates", "whole", "rates of the range at which some tuning run diverged"),
 )
 
-_DTYPES: dict[Kind, pd.api.extensions.ExtensionDtype | str] = {
-    "text": "str",
-    "whole": "int64",
-    "number": "float64",
-}
 _ARROW: dict[Kind, arrow.DataType] = {
     "text": arrow.string(),
     "whole": arrow.int64(),
     "number": arrow.float64(),
 }
-_ALLOWED = {"status": STATUSES, "split": SPLITS, "quantity": QUANTITIES, "how": (MEASURED, COMPOSED)}
-_POSITIVE = ("step_seconds",)
-_UNIT_INTERVAL = ("accuracy", "fraction")
 _BLOCK = 8 * 2**20
 """Bytes that `scan_table` reads at once."""
 
@@ -108,27 +94,6 @@ def selected_columns(study: Study) -> tuple[Column, ...]:
     chosen = [column for column in parameter_columns(study) if column.name in tuned]
     size = [Column(BATCH_SIZE, "whole", "value chosen of the parameter")] if BATCH_SIZE in tuned else []
     return (*SELECTED_COLUMNS, *size, *chosen)
-
-
-@functools.cache
-def schema(columns: tuple[Column, ...]) -> pa.DataFrameSchema:
-    """Return the pandera schema of a table: these columns, in this order, and no others."""
-    return pa.DataFrameSchema(
-        {column.name: _pandera_column(column) for column in columns}, strict=True, ordered=True, coerce=False
-    )
-
-
-def _pandera_column(column: Column) -> pa.Column:
-    checks = []
-    if column.name in _ALLOWED:
-        checks.append(pa.Check.isin(_ALLOWED[column.name]))
-    if column.name.endswith(_UNIT_INTERVAL):
-        checks.append(pa.Check.in_range(0.0, 1.0))
-    elif column.name in _POSITIVE:
-        checks.append(pa.Check.gt(0.0))
-    elif column.kind == "whole":
-        checks.append(pa.Check.ge(0))
-    return pa.Column(_DTYPES[column.kind], checks, nullable=column.optional or column.kind == "text")
 
 
 def read_table(path: Path, columns: Sequence[Column], made_by: str, only: Collection[str] = ()) -> pd.DataFrame:
@@ -192,12 +157,18 @@ def _reading(path: Path, made_by: str) -> Iterator[None]:
 def checked(frame: pd.DataFrame, columns: Sequence[Column], path: Path) -> pd.DataFrame:
     """Return `frame`, or raise UserError naming `path`, the column and the fault."""
     expected = _check_header(list(frame.columns), columns, path)
-    whole = {column.name: "int64" for column in columns if column.kind == "whole"}
+    whole = {column.name: DTYPES["whole"] for column in columns if column.kind == "whole"}
+    fault = ""
     try:
         frame = frame[expected].astype(whole)
-        schema(tuple(columns)).validate(frame, lazy=False)
-    except (pa.errors.SchemaError, ValueError, pd.errors.IntCastingNaNError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())[:300]}") from None
+    except (ValueError, pd.errors.IntCastingNaNError) as error:
+        fault = str(error)
+    if not fault and not is_sound(frame, columns):
+        from trainatlas.analysis.table_schemas import fault_of
+
+        fault = fault_of(frame, tuple(columns))
+    if fault:
+        raise UserError(f"{path}: {' '.join(fault.split())[:300]}")
     return frame
 
 
@@ -257,7 +228,6 @@ __all__ = [
     "read_packs",
     "read_table",
     "scan_table",
-    "schema",
     "table_writer",
     "target_columns",
     "trial_columns",

@@ -240,12 +240,12 @@ def test_a_level_that_was_never_run_has_no_difference(grid_runs: Runs) -> None:
 
 @pytest.mark.slow
 def test_intervals_of_differences_hold_the_truth_95_times_in_100(grid_runs: Runs) -> None:
-    """1,200 small studies: seeds shift both arms alike, and each seed has its own taste for an arm."""
+    """600 small studies: seeds shift both arms alike, and each seed has its own taste for an arm."""
     seeds, difference = 4, 0.03
     levels = {"activation": ("relu", "tanh"), "init": ("normal", "kaiming_normal")}
     generator = np.random.default_rng(0)
     covered, estimates = [], []
-    for _ in range(1200):
+    for _ in range(600):
         shift = generator.normal(0, 0.1, seeds)
         taste = generator.normal(0, 0.02, seeds)
         noise = iter(generator.normal(0, 0.01, 4 * seeds))

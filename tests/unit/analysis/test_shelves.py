@@ -111,7 +111,7 @@ def gathered_at_once(study: Study, results: Path, out: Path) -> None:
     write_table(trials[list(names(columns))], out / "trials.csv", columns)
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 2**31), shelf_trials=st.sampled_from([1, 7, 1000]))
 def test_shelves_do_not_show_in_the_tables(
     seed: int, shelf_trials: int, study: Study, tmp_path_factory: pytest.TempPathFactory

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from trainatlas.analysis import tables
 from trainatlas.analysis.columns import ANALYSIS_TABLES
+from trainatlas.analysis.table_rules import is_sound
+from trainatlas.analysis.table_schemas import fault_of
 from trainatlas.analysis.tables import (
     CURVE_COLUMNS,
     HISTOGRAM_COLUMNS,
@@ -36,6 +38,13 @@ TABLES = {
     "selected": SELECTED_COLUMNS,
     "timing": TIMING_COLUMNS,
 } | {f"analysis_{name}": columns for name, columns in ANALYSIS_TABLES.items()}
+
+
+BAD_CELLS = {
+    "text": ["", "a", None, "ok", *SPLITS],
+    "whole": [-1, 0, 7, 2**60],
+    "number": [-0.1, -0.0, 0.0, 1.0, 1.0000001, math.inf, -math.inf, math.nan],
+}
 
 
 def cell(column: Column) -> object:
@@ -241,3 +250,30 @@ def test_tables_of_packs_are_read_in_turn(tmp_path: Path) -> None:
 def test_a_study_without_a_trial_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"^{tmp_path}: the study has no trial to gather; allowed: "):
         read_packs(tmp_path, [], "trials", COLUMNS)
+
+
+@given(data=st.data())
+def test_a_quick_look_finds_sound_what_pandera_finds_sound(data: st.DataObject) -> None:
+    columns = data.draw(st.sampled_from([TRIAL_COLUMNS, CURVE_COLUMNS, LAYER_COLUMNS, TIMING_COLUMNS]))
+    table = frame(columns)
+    column = data.draw(st.sampled_from(columns))
+    table.loc[1, column.name] = data.draw(st.sampled_from(BAD_CELLS[column.kind]))
+    told = fault_of(table, columns)
+    assert is_sound(table, columns) == (not told)
+    assert column.name in told or not told
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda table: table.iloc[:, ::-1],
+        lambda table: table.astype({"step": "float64"}),
+        lambda table: table.astype({"trial_id": "object"}),
+        lambda table: table.assign(more=1),
+        lambda table: pd.concat([table, table], axis=1),
+    ],
+    ids=["order", "kind of number", "objects", "a column more", "every column twice"],
+)
+def test_a_quick_look_finds_other_columns(spoil: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    assert is_sound(frame(CURVE_COLUMNS), CURVE_COLUMNS)
+    assert not is_sound(spoil(frame(CURVE_COLUMNS)), CURVE_COLUMNS)
