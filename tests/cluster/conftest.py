@@ -56,7 +56,7 @@ def held(x):
         calls += 1
         if calls == 1:
             (ORDERS / f"devices-{PACK}-{JOB}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-        if len(taken) < 8 and (ORDERS / f"fatten-{PACK}").exists():
+        if len(taken) < 8 and (ORDERS / f"fatten-{PACK}-{JOB}").exists():
             taken.append(bytearray(os.urandom(1 << 20) * 250))
         if (ORDERS / "hold").exists() and not (ORDERS / f"free-{PACK}").exists():
             time.sleep(0.03 if calls < 40 else 1.0)

@@ -87,13 +87,12 @@ def end_four_jobs(it: Disturbed) -> None:
     slurm.run("scancel", it.jobs["cancelled"])
     os.kill(it.first("killed").process, signal.SIGKILL)
     slurm.run("scontrol", "update", f"JobId={it.jobs['over time']}", "EndTime=now")
-    place.order(f"fatten-{it.packs['over memory']}")
+    place.order(f"fatten-{it.packs['over memory']}-{it.jobs['over memory']}")
     for fault in struck:
         place.wait(
             f"the job {fault} to end", lambda job=it.jobs[fault]: place.state(job) not in ("RUNNING", "COMPLETING")
         )
         it.release(fault)
-    (place.orders / f"fatten-{it.packs['over memory']}").unlink()
     for fault in struck:
         place.wait(f"the pack {fault}", lambda pack=it.packs[fault]: place.is_done(pack))
         job = place.job(it.packs[fault])
