@@ -67,6 +67,19 @@ class ByFile(LoadScopeScheduling):
         return "cluster" if "tests/cluster/" in nodeid else super()._split_scope(nodeid)
 
 
+LONG_ONES = ("cluster", "pipeline", "faults", "equivalence")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put folders of long tests first, so that no process is left with one at the end."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        return LONG_ONES.index(folder) if folder in LONG_ONES else len(LONG_ONES)
+
+    items.sort(key=place)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     """Tell pytest-xdist how to share the tests out."""
     return ByFile(config, log)
