@@ -52,7 +52,7 @@ claims: setup ## train the studies that the lecture notes' claims rest on, and g
 	@printf '%s\n' reports/claims-quick/index.html reports/claims-quick/report.pdf
 
 # A file's tests run in one process, so that what they share is built once. Three for two cores: some wait more than they work.
-test: setup-dev ## run the tests, on two cores (25 minutes)
+test: setup-dev ## run the tests, on two cores (27 minutes)
 	@$(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-cluster: setup-dev ## run only what submits to a real SLURM on loopback, undisturbed and through faults (7 minutes)
