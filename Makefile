@@ -45,7 +45,6 @@ example: setup ## make the example report in reports/example anew (quick edition
 	@cp -r reports/digits-quick reports/example
 	@rm -f reports/example/figures/.snakemake_timestamp
 	@cp results/example-in-korean/digits-quick/report.pdf reports/example/report-ko.pdf
-	@cp results/example-in-korean/digits-quick/index.html reports/example/index-ko.html
 
 claims: setup ## train the studies that the lecture notes' claims rest on, and give verdicts (quick editions)
 	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) claims --config profile=quick language="$(REPORT_LANGUAGE)"

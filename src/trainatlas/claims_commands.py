@@ -97,7 +97,7 @@ def report(
     """Write the report on claims: one HTML file and one PDF."""
     from trainatlas.claims.config import load_claims
     from trainatlas.report.render import write_claims_report
-    from trainatlas.study.config import language_asked
+    from trainatlas.study.languages import language_asked
 
     claim_set = load_claims(claims, profile)
     if language is not None:

@@ -260,7 +260,8 @@ def report(
     """Write the study's report: one HTML file and one PDF."""
     from trainatlas.catalogue import TABLES
     from trainatlas.report.render import write_report
-    from trainatlas.study.config import language_asked, load_study
+    from trainatlas.study.config import load_study
+    from trainatlas.study.languages import language_asked
 
     checked = load_study(study, TABLES, profile)
     if language is not None:

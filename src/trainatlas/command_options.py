@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from trainatlas.study.config import Language
+from trainatlas.study.languages import Language
 
 STARTED = time.perf_counter()
 """When the process began to read its command line, by `time.perf_counter()`: what its own times count from."""

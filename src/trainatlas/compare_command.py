@@ -30,7 +30,7 @@ def compare(
     from trainatlas.analysis.runs_compared import compare_runs
     from trainatlas.report.compared import summary
     from trainatlas.report.render import write_comparison
-    from trainatlas.study.config import language_asked
+    from trainatlas.study.languages import language_asked
 
     try:
         before, after = read_run(old), read_run(new)

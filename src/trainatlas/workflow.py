@@ -25,10 +25,11 @@ from trainatlas.scheduler import RELEASE, check_scheduler, release
 from trainatlas.study import user_code
 from trainatlas.study.attempts import given_up
 from trainatlas.study.checksums import damaged_packs, forget_pack, put_aside
-from trainatlas.study.config import FULL, Study, language_asked, load_study
+from trainatlas.study.config import FULL, Study, load_study
 from trainatlas.study.dealing import Labour
 from trainatlas.study.errors import UserError
 from trainatlas.study.growth import growth
+from trainatlas.study.languages import language_asked
 from trainatlas.study.planning import read_summary, summary_path
 from trainatlas.study.rounds import refuse_too_many
 from trainatlas.study.trial import TRAINING_VERSION

@@ -30,14 +30,16 @@ def test_it_is_of_the_study_and_the_training_that_are_here(content: Content) -> 
     assert cells["trainatlas"].endswith(f"training version {TRAINING_VERSION}"), "make example"
 
 
-def test_page_and_document_are_whole_in_both_languages(content: Content) -> None:
-    for name, language in (("index.html", "en"), ("index-ko.html", "ko")):
-        page = (EXAMPLE / name).read_text(encoding="utf-8")
-        assert f'<html lang="{language}">' in page
-        for section in content.sections:
-            assert f'<section class="chapter" id="{section.anchor}">' in page
-        for link in set(re.findall(r'href="(tables/[^"]+)"', page)):
-            assert (EXAMPLE / link).is_file(), link
+def test_the_page_is_whole(content: Content) -> None:
+    page = (EXAMPLE / "index.html").read_text(encoding="utf-8")
+    assert '<html lang="en">' in page
+    for section in content.sections:
+        assert f'<section class="chapter" id="{section.anchor}">' in page
+    for link in set(re.findall(r'href="(tables/[^"]+)"', page)):
+        assert (EXAMPLE / link).is_file(), link
+
+
+def test_the_document_is_whole_in_both_languages(content: Content) -> None:
     for name, language in (("report.pdf", "en"), ("report-ko.pdf", "ko")):
         with pikepdf.open(EXAMPLE / name) as document:
             assert str(document.Root.Lang) == language

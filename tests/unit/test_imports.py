@@ -16,3 +16,9 @@ STAGES = {
 def test_no_stage_but_training_imports_torch_and_none_imports_pandera(modules, python):
     done = python(f"import sys, {modules}; sys.exit('torch' in sys.modules or 'pandera' in sys.modules)")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("library", ["numpy", "pandas", "pydantic", "torch"])
+def test_the_command_line_alone_imports_nothing_heavy(library, python):
+    done = python(f"import sys, trainatlas.cli; sys.exit({library!r} in sys.modules)")
+    assert done.returncode == 0, done.stderr

@@ -11,8 +11,8 @@ from typing import Any, get_args
 import pandas as pd
 
 from trainatlas.analysis.tables import PLACE_COLUMNS, TRIAL_COLUMNS, read_table
-from trainatlas.study.config import ENGLISH, Language
 from trainatlas.study.errors import UserError, said
+from trainatlas.study.languages import ENGLISH, Language
 from trainatlas.study.storage import read_json
 from trainatlas.study.trial import FACTORS
 from trainatlas.train.records import STATUSES, Column, names

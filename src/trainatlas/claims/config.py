@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from trainatlas.study.config import ENGLISH, FULL, Language, study_name
+from trainatlas.study.config import FULL, study_name
 from trainatlas.study.errors import UserError
+from trainatlas.study.languages import ENGLISH, Language
 from trainatlas.study.ranges import Number, Seeds, StrictModel
 from trainatlas.study.reading import problem_in_words, read_mapping
 from trainatlas.study.trial import FACTORS

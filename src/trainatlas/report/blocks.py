@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trainatlas.report.language import spoken
-from trainatlas.study.config import Language
+from trainatlas.study.languages import Language
 
 
 @dataclass(frozen=True)

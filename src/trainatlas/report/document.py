@@ -12,8 +12,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from trainatlas.report.language import speaking, spoken, tr
-from trainatlas.study.config import Language
 from trainatlas.study.errors import UserError
+from trainatlas.study.languages import Language
 
 _ATTACHED_AT = datetime(1980, 1, 1)
 """The time that attachments bear: a document must have one, and its bytes are to depend on its contents alone."""

@@ -26,7 +26,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-from trainatlas.study.config import ENGLISH, Language
+from trainatlas.study.languages import ENGLISH, Language
 
 WORDED_IN = "claims/"
 """What the location of a text of `worded` begins with in a catalogue: it belongs to tables, every other text to reports."""

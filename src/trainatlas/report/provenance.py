@@ -15,7 +15,8 @@ from trainatlas.report.blocks import Figure, Section, Table
 from trainatlas.report.drawing import PALETTE, WIDTH, canvas_of, svg_of
 from trainatlas.report.language import mark, spoken, tr, trn
 from trainatlas.report.wording import duration, from_here, word
-from trainatlas.study.config import ENGLISH, Study
+from trainatlas.study.config import Study
+from trainatlas.study.languages import ENGLISH
 from trainatlas.study.stage_times import StageTime
 
 

@@ -37,8 +37,9 @@ from trainatlas.report.language import messages_of, speaking, tr, trn
 from trainatlas.report.latex import latex_table
 from trainatlas.report.provenance import Origin, checksums_of
 from trainatlas.report.report_file import keep_only, read_content, write_content
-from trainatlas.study.config import Language, Study
+from trainatlas.study.config import Study
 from trainatlas.study.errors import UserError, said
+from trainatlas.study.languages import Language
 from trainatlas.study.stage_times import stage_times
 from trainatlas.study.storage import atomic_write, read_json, write_text
 

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from trainatlas.report.blocks import Content, Figure, Section, Table
-from trainatlas.study.config import ENGLISH, Language
 from trainatlas.study.errors import UserError, said
+from trainatlas.study.languages import ENGLISH, Language
 from trainatlas.study.ranges import StrictModel, Whole
 from trainatlas.study.reading import problem_in_words
 from trainatlas.study.storage import read_json, write_json, write_text

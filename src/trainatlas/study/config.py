@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, cast, get_args
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     BaseModel,
@@ -29,6 +29,7 @@ from pydantic import (
 
 from trainatlas.study import user_code
 from trainatlas.study.errors import UserError
+from trainatlas.study.languages import ENGLISH, Language
 from trainatlas.study.levels import LevelTable, name_of, parse_level
 from trainatlas.study.parameters import BATCH_SIZE, Parameter, ParameterSpace, Values
 from trainatlas.study.ranges import RateRange, Share, StrictModel, Whole
@@ -107,18 +108,6 @@ class Catalogue(dict[str, LevelTable]):
 
 Probes = Literal["off", "light", "standard", "full"]
 """How much is measured while training; `trainatlas.study.planning.Pack` says what each is."""
-
-Language = Literal["en", "ko"]
-"""Languages that reports are written in."""
-
-ENGLISH: Language = "en"
-
-
-def language_asked(given: str, option: str) -> Language:
-    """Return the language that is asked for beside the file; raises UserError, which names the `option`, where it is none."""
-    if given in get_args(Language):
-        return cast(Language, given)
-    raise UserError(f"{option}{given}; allowed: {', '.join(get_args(Language))}")
 
 
 class Target(StrictModel):

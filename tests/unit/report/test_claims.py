@@ -19,7 +19,8 @@ from trainatlas.claims.columns import CLAIM_TABLES
 from trainatlas.claims.config import ClaimSet, load_claims
 from trainatlas.claims.tables import read_verdicts, write_verdicts
 from trainatlas.report.blocks import Figure, Table
-from trainatlas.report.claims import SIGNS, TITLE_WIDTH, _filled, claims_content, expectation, sentence
+from trainatlas.report.claims import SIGNS, claims_content, expectation, sentence
+from trainatlas.report.claims_figures import TITLE_WIDTH, _filled
 from trainatlas.report.language import speaking, tr
 from trainatlas.report.render import render_html, write_claims_report
 from trainatlas.train.records import names
